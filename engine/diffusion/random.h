@@ -1,0 +1,33 @@
+/*
+ * PyTorch's CPU generator, bit for bit: mt19937, its uniform mappings and its two Box-Muller layouts.
+ * Source: ATen/core/MT19937RNGEngine.h, ATen/native/cpu/DistributionTemplates.h (normal_fill, 16 or more elements) and
+ * ATen/core/DistributionsHelper.h (fewer than 16, and float64).
+ */
+#ifndef RG_DIFFUSION_RANDOM_H
+#define RG_DIFFUSION_RANDOM_H
+
+#include "engine/core/ctx.h"
+
+typedef struct rg_generator {
+    uint32_t state[624];
+    int left, next;                     /* mt19937 bookkeeping */
+    bool has_normal_f32, has_normal_f64;/* the second value of the last Box-Muller pair */
+    float normal_f32;
+    double normal_f64;
+} rg_generator;
+
+/* torch.Generator().manual_seed(seed): the low 32 bits count, as in PyTorch. */
+void rg_generator_seed(rg_generator *g, uint64_t seed);
+
+uint32_t rg_generator_u32(rg_generator *g);
+uint64_t rg_generator_u64(rg_generator *g);
+
+/* torch.randn(n, generator=g), torch.rand(n, generator=g): n values into out. */
+void rg_randn_f32(rg_generator *g, float *out, int64_t n);
+void rg_randn_f64(rg_generator *g, double *out, int64_t n);
+void rg_rand_f32(rg_generator *g, float *out, int64_t n);
+
+/* torch.randn(shape, generator=g): a float32 CPU tensor in c's scope. */
+rg_tensor *rg_randn(rg_ctx *c, rg_generator *g, int n_dims, const int64_t *shape);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * A device is a struct of function pointers, one row per op. Plain C definitions fill every CPU row first, faster
+ * versions overwrite them (engine/cpu); CUDA fills what it has (engine/cuda). An empty row is an honest
+ * RG_ERR_UNSUPPORTED that names op and dtype: never a silent copy to the host.
+ *
+ * A row gets operands that the public op (ops.h) has checked, and an output of the right shape and dtype to fill.
+ * It reports failure with rg_fail() and returns nothing.
+ */
+#ifndef RG_OPS_BACKEND_H
+#define RG_OPS_BACKEND_H
+
+#include "engine/ops/ops.h"
+
+typedef enum rg_binary_kind { RG_ADD, RG_SUB, RG_MUL, RG_DIV, RG_MAXIMUM, RG_MINIMUM, RG_N_BINARY } rg_binary_kind;
+
+typedef struct rg_attention_args {
+    float scale;                        /* never 0 here */
+    bool is_causal;
+} rg_attention_args;
+
+typedef struct rg_backend {
+    const char *name;                   /* "cpu", "cuda" */
+
+    void (*copy)(rg_ctx *c, rg_tensor *out, const rg_tensor *x);    /* any dtype and strides to any; shapes equal */
+    void (*binary)(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b, rg_binary_kind kind);  /* a, b expanded to out's shape */
+    void (*affine)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float scale, float shift);
+    void (*div_scalar)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float divisor);
+    void (*add_scaled)(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b, float s);
+    void (*clamp)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float min, float max);
+    void (*unary)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, rg_unary_kind kind);
+    void (*gated_unary)(rg_ctx *c, rg_tensor *out, const rg_tensor *gate, const rg_tensor *up, rg_unary_kind kind);
+    void (*pad2d)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int64_t left, int64_t top, rg_pad_mode mode);
+    void (*embedding)(rg_ctx *c, rg_tensor *out, const rg_tensor *table, const rg_tensor *ids);
+    void (*sum)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int dim, bool is_mean);      /* out keeps the dim, size 1 */
+    void (*softmax)(rg_ctx *c, rg_tensor *out, const rg_tensor *x);                          /* last dim, row-major */
+    void (*linear)(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const rg_tensor *x, int unary_kind);  /* -1: none; x row-major */
+    void (*matmul)(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b);       /* same leading dims, expanded */
+    void (*attention)(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v,
+                      const rg_tensor *bias, const rg_attention_args *args);                /* bias expanded to [B, H, N, M] or NULL */
+    void (*conv2d)(rg_ctx *c, rg_tensor *out, const rg_conv_weight *w, const rg_tensor *x, int stride, int padding);
+    void (*layer_norm)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, const rg_tensor *bias, float eps);
+    void (*rms_norm)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, float eps);
+    void (*group_norm)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int n_groups, const rg_tensor *weight,
+                       const rg_tensor *bias, float eps, bool has_silu);
+    void (*modulated_norm)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *scale, const rg_tensor *shift, float eps);  /* scale, shift [B, D] */
+    void (*gated_add)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *gate, const rg_tensor *y);             /* gate [B, D] */
+    void (*norm_rope)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe);
+    void (*rope_table)(rg_ctx *c, rg_tensor *out, const rg_tensor *ids, const int *axes_dim, int n_axes, double theta);
+    void (*timestep_embedding)(rg_ctx *c, rg_tensor *out, const rg_tensor *t, float max_period, float time_factor);
+    void (*interpolate)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, rg_interp mode);
+
+    /* memory of the device */
+    void *(*alloc)(rg_ctx *c, size_t nbytes);                       /* 64-byte aligned at least; NULL when there is none */
+    void (*free)(void *data);
+    void (*synchronize)(rg_ctx *c);                                 /* wait for the stream; reports its errors */
+    void (*ctx_release)(rg_ctx *c);                                 /* end c->backend_data */
+} rg_backend;
+
+/* The plain C definitions alone: the truth that test_ops compares every device with. */
+const rg_backend *rg_backend_reference(void);
+
+/* The CPU as it runs: definitions overwritten by engine/cpu. */
+const rg_backend *rg_backend_cpu(void);
+
+/* The GPU, or NULL when this build or this machine has none. */
+const rg_backend *rg_backend_cuda(void);
+
+#endif
