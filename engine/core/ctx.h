@@ -77,6 +77,9 @@ size_t rg_ctx_bytes(const rg_ctx *c);
 size_t rg_ctx_peak_bytes(const rg_ctx *c);
 void rg_ctx_reset_peak(rg_ctx *c);
 
+/* Most bytes that may be taken at once, 0: as many as there are. Beyond it tensors fail with RG_ERR_NOMEM, as on a small machine. */
+void rg_ctx_set_limit(rg_ctx *c, size_t nbytes);
+
 /* Give cached free blocks back to the system. */
 void rg_ctx_trim(rg_ctx *c);
 

@@ -49,6 +49,8 @@ typedef struct rg_backend {
     void (*timestep_embedding)(rg_ctx *c, rg_tensor *out, const rg_tensor *t, float max_period, float time_factor);
     void (*interpolate)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, rg_interp mode);
 
+    int (*ctx_init)(rg_ctx *c);                                     /* set up c->stream and c->backend_data; 0 or a code; may be NULL */
+
     /* memory of the device */
     void *(*alloc)(rg_ctx *c, size_t nbytes);                       /* 64-byte aligned at least; NULL when there is none */
     void (*free)(void *data);
