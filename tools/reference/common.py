@@ -19,14 +19,17 @@ torch.set_grad_enabled(False)
 
 
 def comfyui():
-    """Make ComfyUI's modules importable, as if started with --cpu; returns its version."""
+    """
+    Make ComfyUI's modules importable, as if started with --cpu; returns its version. Attention is PyTorch's fused one,
+    as on NVIDIA GPUs: it matters for the distances recorded in bf16 and f16, where ComfyUI's CPU default is coarser.
+    """
     path = os.environ.get("COMFYUI")
     if not path or not os.path.isdir(os.path.join(path, "comfy")):
         sys.exit("set COMFYUI to a checkout of ComfyUI v0.3.64")
     sys.dont_write_bytecode = True          # the checkout stays as it is
     if path not in sys.path:
         sys.path.insert(0, path)
-        argv, sys.argv = sys.argv, [sys.argv[0], "--cpu"]
+        argv, sys.argv = sys.argv, [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
         import comfy.options
         comfy.options.enable_args_parsing()
         import comfy.cli_args               # reads sys.argv once, on import
