@@ -1,0 +1,325 @@
+/* Templates: reading the parameter table strictly, so that a misspelt key is found, and writing values into the graph. */
+#include "graph/template.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const type_names[] = { "string", "int", "float", "boolean" };
+
+bool rg_template_is(struct json_object *root)
+{
+    struct json_object *graph, *parameters;
+
+    return json_object_is_type(root, json_type_object) && json_object_object_get_ex(root, "graph", &graph) &&
+           json_object_is_type(graph, json_type_object) && json_object_object_get_ex(root, "parameters", &parameters) &&
+           json_object_is_type(parameters, json_type_array);
+}
+
+static bool is_listed(const char *key, const char *const *keys)
+{
+    for (; *keys; keys++) {
+        if (!strcmp(key, *keys))
+            return true;
+    }
+    return key[0] == '_';               /* comments */
+}
+
+/* The input object of "NODE.INPUT" in graph; *input is set to the part after the dot. NULL if the graph has no such node. */
+static struct json_object *target_inputs(struct json_object *graph, const char *target, const char **input)
+{
+    struct json_object *node, *inputs;
+    const char *dot = strchr(target, '.');
+    char *id;
+    bool is_there;
+
+    if (!dot || !(id = rg_strndup(target, (size_t)(dot - target))))
+        return NULL;
+    is_there = json_object_object_get_ex(graph, id, &node) && json_object_object_get_ex(node, "inputs", &inputs) &&
+               json_object_is_type(inputs, json_type_object);
+    rg_free(id);
+    *input = dot + 1;
+    return is_there ? inputs : NULL;
+}
+
+static bool has_type(struct json_object *value, rg_param_type type)
+{
+    switch (type) {
+    case RG_PARAM_STRING:  return json_object_is_type(value, json_type_string);
+    case RG_PARAM_INT:     return json_object_is_type(value, json_type_int);
+    case RG_PARAM_FLOAT:   return json_object_is_type(value, json_type_double) || json_object_is_type(value, json_type_int);
+    case RG_PARAM_BOOLEAN: return json_object_is_type(value, json_type_boolean);
+    }
+    return false;
+}
+
+/* -1, 0, 1 as a is below, equal to or above b; integers compare exactly over -2^63 .. 2^64-1. */
+static int compare_numbers(struct json_object *a, struct json_object *b)
+{
+    if (json_object_is_type(a, json_type_int) && json_object_is_type(b, json_type_int)) {
+        const int64_t ia = json_object_get_int64(a), ib = json_object_get_int64(b);
+        if (ia >= 0 && ib >= 0) {
+            const uint64_t ua = json_object_get_uint64(a), ub = json_object_get_uint64(b);
+            return (ua > ub) - (ua < ub);
+        }
+        return (ia > ib) - (ia < ib);
+    }
+    const double da = json_object_get_double(a), db = json_object_get_double(b);
+    return (da > db) - (da < db);
+}
+
+/* Value fits the parameter's type, range and choices; else fails with who (a name for people) and the text that came. */
+static int check_value(rg_ctx *c, const rg_param *p, struct json_object *value, const char *who)
+{
+    const char *text = json_object_get_string(value);
+
+    if (!has_type(value, p->type))
+        return rg_fail(c, RG_ERR_INVALID, "%s wants %s%s, not %s", who, p->type == RG_PARAM_INT ? "an " : "a ",
+                       p->type == RG_PARAM_INT ? "int" : type_names[p->type], text);
+    if (p->type == RG_PARAM_FLOAT && !isfinite(json_object_get_double(value)))
+        return rg_fail(c, RG_ERR_INVALID, "%s wants a finite number, not %s", who, text);
+    if (p->min && compare_numbers(value, p->min) < 0)
+        return rg_fail(c, RG_ERR_INVALID, "%s is %s, the least allowed is %s", who, text, json_object_get_string(p->min));
+    if (p->max && compare_numbers(value, p->max) > 0)
+        return rg_fail(c, RG_ERR_INVALID, "%s is %s, the most allowed is %s", who, text, json_object_get_string(p->max));
+    if (p->choices) {
+        for (size_t i = 0; i < json_object_array_length(p->choices); i++) {
+            if (!strcmp(json_object_get_string(json_object_array_get_idx(p->choices, i)), text))
+                return 0;
+        }
+        return rg_fail(c, RG_ERR_INVALID, "%s is \"%s\", allowed are %s", who, text, json_object_get_string(p->choices));
+    }
+    return 0;
+}
+
+static int read_strings(rg_ctx *c, const rg_template *t, const char *who, const char *key, struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_array) || json_object_array_length(value) == 0)
+        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"%s\" must be a list of strings", t->name, who, key);
+    for (size_t i = 0; i < json_object_array_length(value); i++) {
+        if (!json_object_is_type(json_object_array_get_idx(value, i), json_type_string))
+            return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"%s\" must be a list of strings", t->name, who, key);
+    }
+    return 0;
+}
+
+static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_param *p)
+{
+    static const char *const keys[] = { "name", "type", "required", "default", "min", "max", "step", "choices", "aliases",
+                                        "empty_means_default", "targets", "description", NULL };
+    struct json_object *value;
+    const char *input;
+    char who[160];
+    int ret;
+
+    if (!json_object_is_type(row, json_type_object) || !json_object_object_get_ex(row, "name", &value) ||
+        !json_object_is_type(value, json_type_string) || !*json_object_get_string(value))
+        return rg_fail(c, RG_ERR_FORMAT, "template %s: every parameter must be an object with a \"name\"", t->name);
+    p->name = json_object_get_string(value);
+    json_object_object_foreach(row, key, unused) {
+        (void)unused;
+        if (!is_listed(key, keys))
+            return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: unknown key \"%s\"", t->name, p->name, key);
+    }
+    int type = -1;
+    if (json_object_object_get_ex(row, "type", &value)) {
+        for (int i = 0; i < 4; i++) {
+            if (json_object_is_type(value, json_type_string) && !strcmp(json_object_get_string(value), type_names[i]))
+                type = i;
+        }
+    }
+    if (type < 0)
+        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"type\" must be string, int, float or boolean", t->name, p->name);
+    p->type = (rg_param_type)type;
+    json_object_object_get_ex(row, "default", &p->default_value);
+    json_object_object_get_ex(row, "min", &p->min);
+    json_object_object_get_ex(row, "max", &p->max);
+    if (json_object_object_get_ex(row, "required", &value))
+        p->is_required = json_object_get_boolean(value);
+    if (json_object_object_get_ex(row, "empty_means_default", &value))
+        p->empty_means_default = json_object_get_boolean(value);
+    if (json_object_object_get_ex(row, "description", &value))
+        p->description = json_object_get_string(value);
+    if (json_object_object_get_ex(row, "choices", &p->choices) && (ret = read_strings(c, t, p->name, "choices", p->choices)) < 0)
+        return ret;
+    if (json_object_object_get_ex(row, "aliases", &p->aliases) && (ret = read_strings(c, t, p->name, "aliases", p->aliases)) < 0)
+        return ret;
+    if (!json_object_object_get_ex(row, "targets", &p->targets))
+        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"targets\" is missing", t->name, p->name);
+    if ((ret = read_strings(c, t, p->name, "targets", p->targets)) < 0)
+        return ret;
+    for (size_t i = 0; i < json_object_array_length(p->targets); i++) {
+        const char *target = json_object_get_string(json_object_array_get_idx(p->targets, i));
+        if (!target_inputs(t->graph, target, &input))
+            return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: the graph has no node for target \"%s\"", t->name, p->name, target);
+    }
+    if (p->is_required == (p->default_value != NULL))
+        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: either \"required\" or a \"default\", not %s", t->name, p->name,
+                       p->is_required ? "both" : "neither");
+    snprintf(who, sizeof who, "template %.60s, parameter %.60s: the default", t->name, p->name);
+    return p->default_value ? check_value(c, p, p->default_value, who) : 0;
+}
+
+int rg_template_open(rg_ctx *c, struct json_object *root, rg_template **out)
+{
+    static const char *const keys[] = { "name", "route", "description", "parameters", "graph", NULL };
+    struct json_object *rows, *value;
+    rg_template *t = rg_calloc(1, sizeof *t);
+    int ret = 0;
+
+    if (!t) {
+        json_object_put(root);
+        return rg_fail(c, RG_ERR_NOMEM, "out of memory for a template");
+    }
+    t->root = root;
+    t->name = json_object_object_get_ex(root, "name", &value) ? json_object_get_string(value) : "(unnamed)";
+    if (json_object_object_get_ex(root, "route", &value))
+        t->route = json_object_get_string(value);
+    if (json_object_object_get_ex(root, "description", &value))
+        t->description = json_object_get_string(value);
+    json_object_object_foreach(root, key, unused) {
+        (void)unused;
+        if (!is_listed(key, keys)) {
+            ret = rg_fail(c, RG_ERR_FORMAT, "template %s: unknown key \"%s\"", t->name, key);
+            goto done;
+        }
+    }
+    json_object_object_get_ex(root, "graph", &t->graph);
+    json_object_object_get_ex(root, "parameters", &rows);
+    t->n_params = (int)json_object_array_length(rows);
+    if (!(t->params = rg_calloc((size_t)t->n_params, sizeof *t->params))) {
+        ret = rg_fail(c, RG_ERR_NOMEM, "out of memory for a template");
+        goto done;
+    }
+    for (int i = 0; i < t->n_params && ret == 0; i++)
+        ret = read_param(c, t, json_object_array_get_idx(rows, (size_t)i), &t->params[i]);
+done:
+    if (ret < 0) {
+        rg_template_free(t);
+        return ret;
+    }
+    *out = t;
+    return 0;
+}
+
+void rg_template_free(rg_template *t)
+{
+    if (!t)
+        return;
+    rg_free(t->params);
+    json_object_put(t->root);
+    rg_free(t);
+}
+
+/* Equal but for '-' and '_'. */
+static bool is_name(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++) {
+        if (*a != *b && !((*a == '-' || *a == '_') && (*b == '-' || *b == '_')))
+            return false;
+    }
+    return *a == *b;
+}
+
+static rg_param *find_param(rg_template *t, const char *name)
+{
+    for (int i = 0; i < t->n_params; i++) {
+        rg_param *p = &t->params[i];
+        if (is_name(p->name, name))
+            return p;
+        for (size_t k = 0; p->aliases && k < json_object_array_length(p->aliases); k++) {
+            if (is_name(json_object_get_string(json_object_array_get_idx(p->aliases, k)), name))
+                return p;
+        }
+    }
+    return NULL;
+}
+
+/* Text as a value of the parameter's type; NULL if it is none. */
+static struct json_object *value_from_text(const rg_param *p, const char *text)
+{
+    char *end;
+
+    errno = 0;
+    switch (p->type) {
+    case RG_PARAM_STRING:
+        return json_object_new_string(text);
+    case RG_PARAM_INT: {
+        if (*text == '-') {
+            const long long i = strtoll(text, &end, 10);
+            return errno || *end || end == text ? NULL : json_object_new_int64(i);
+        }
+        if (*text < '0' || *text > '9')
+            return NULL;
+        const unsigned long long u = strtoull(text, &end, 10);
+        return errno || *end ? NULL : json_object_new_uint64(u);
+    }
+    case RG_PARAM_FLOAT: {
+        const double f = strtod(text, &end);
+        return errno || *end || end == text || !isfinite(f) ? NULL : json_object_new_double_s(f, text);
+    }
+    case RG_PARAM_BOOLEAN:
+        if (!strcmp(text, "true") || !strcmp(text, "1") || !strcmp(text, "yes"))
+            return json_object_new_boolean(1);
+        if (!strcmp(text, "false") || !strcmp(text, "0") || !strcmp(text, "no"))
+            return json_object_new_boolean(0);
+        return NULL;
+    }
+    return NULL;
+}
+
+static void name_params(const rg_template *t, char *text, size_t size)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (int i = 0; i < t->n_params && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", t->params[i].name);
+}
+
+int rg_template_set(rg_ctx *c, rg_template *t, const char *name, const char *text)
+{
+    rg_param *p = find_param(t, name);
+    struct json_object *value;
+    const char *input;
+    int ret;
+
+    if (!p) {
+        char names[512];
+        name_params(t, names, sizeof names);
+        return rg_fail(c, RG_ERR_NOT_FOUND, "%s has no parameter \"%s\"; it has %s", t->name, name, names);
+    }
+    if (p->is_set)
+        return rg_fail(c, RG_ERR_INVALID, "%s is given twice (as %s and %s)", p->name, p->set_as, name);
+    p->is_set = true;
+    p->set_as = name;
+    if (p->empty_means_default && !*text)
+        return 0;
+    if (!(value = value_from_text(p, text)))
+        return rg_fail(c, RG_ERR_INVALID, "%s wants %s %s, not \"%s\"", p->name, p->type == RG_PARAM_INT ? "an" : "a", type_names[p->type], text);
+    if ((ret = check_value(c, p, value, p->name)) == 0) {
+        for (size_t i = 0; i < json_object_array_length(p->targets); i++) {
+            const char *target = json_object_get_string(json_object_array_get_idx(p->targets, i));
+            struct json_object *inputs = target_inputs(t->graph, target, &input);
+            if (!inputs || json_object_object_add(inputs, input, json_object_get(value)) < 0)
+                ret = rg_fail(c, RG_ERR_NOMEM, "out of memory for parameter %s", p->name);
+        }
+    }
+    json_object_put(value);
+    return ret;
+}
+
+int rg_template_check(rg_ctx *c, const rg_template *t)
+{
+    char missing[512] = "";
+    size_t used = 0;
+
+    for (int i = 0; i < t->n_params && used < sizeof missing; i++) {
+        const rg_param *p = &t->params[i];
+        if (p->is_required && !p->is_set)
+            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", p->name);
+    }
+    return used ? rg_fail(c, RG_ERR_INVALID, "%s needs %s", t->name, missing) : 0;
+}
