@@ -1,0 +1,198 @@
+/* Checks, dispatch and profiling that all ops share. */
+#include "engine/ops/define.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+bool rg_is_float(rg_dtype t)
+{
+    return t == RG_F32 || t == RG_F16 || t == RG_BF16 || t == RG_F64 || t == RG_F8_E4M3 || t == RG_F8_E5M2;
+}
+
+bool rg_op_ready(rg_ctx *c, const char *op, int n_needed, int n, const rg_tensor *const *operands)
+{
+    if (!c || c->error)
+        return false;
+    for (int i = 0; i < n; i++) {
+        const rg_tensor *t = operands[i];
+
+        if (!t && i < n_needed)
+            return false;
+        if (t && (t->device.type != c->device.type || t->device.index != c->device.index)) {
+            rg_fail(c, RG_ERR_DEVICE, "%s got operand %d on %s %d, wanted %s %d", op, i,
+                    t->device.type == RG_CPU ? "cpu" : "cuda", t->device.index,
+                    c->device.type == RG_CPU ? "cpu" : "cuda", c->device.index);
+            return false;
+        }
+    }
+    return true;
+}
+
+rg_tensor *rg_op_mismatch(rg_ctx *c, const char *op, const rg_tensor *a, const rg_tensor *b)
+{
+    char ta[128], tb[128];
+
+    rg_fail(c, RG_ERR_SHAPE, "%s got shapes %s and %s, which do not fit", op,
+            rg_shape_text(a, ta, sizeof ta), rg_shape_text(b, tb, sizeof tb));
+    return NULL;
+}
+
+bool rg_op_float(rg_ctx *c, const char *op, const rg_tensor *t)
+{
+    if (rg_is_float(t->dtype))
+        return true;
+    rg_fail(c, RG_ERR_DTYPE, "%s got %s, wanted a floating-point type", op, rg_dtype_name(t->dtype));
+    return false;
+}
+
+bool rg_op_vector(rg_ctx *c, const char *op, const char *what, const rg_tensor *t, int64_t n)
+{
+    char text[128];
+
+    if (!t || (t->n_dims == 1 && t->shape[0] == n))
+        return true;
+    rg_fail(c, RG_ERR_SHAPE, "%s got %s of shape %s, wanted [%lld]", op, what, rg_shape_text(t, text, sizeof text), (long long)n);
+    return false;
+}
+
+rg_tensor *rg_new_like(rg_ctx *c, const rg_tensor *x, rg_dtype dtype)
+{
+    rg_tensor *t = rg_tensor_new(c, dtype, x->n_dims, x->shape);
+
+    if (t && rg_is_dense(x))
+        memcpy(t->stride, x->stride, sizeof t->stride);     /* same number of elements, another order */
+    return t;
+}
+
+rg_tensor *rg_new_picture_like(rg_ctx *c, const rg_tensor *x, int64_t H, int64_t W)
+{
+    if (rg_is_channels_last(x) && !rg_is_contiguous(x))
+        return rg_tensor_new_channels_last(c, x->dtype, x->shape[0], x->shape[1], H, W);
+
+    int64_t shape[RG_MAX_DIMS];
+    memcpy(shape, x->shape, sizeof shape);
+    shape[x->n_dims - 2] = H;
+    shape[x->n_dims - 1] = W;
+    return rg_tensor_new(c, x->dtype, x->n_dims, shape);
+}
+
+int rg_broadcast_shape(const rg_tensor *a, const rg_tensor *b, int64_t *shape)
+{
+    const int n = a->n_dims > b->n_dims ? a->n_dims : b->n_dims;
+
+    for (int i = 0; i < n; i++) {
+        const int ia = i - (n - a->n_dims), ib = i - (n - b->n_dims);
+        const int64_t sa = ia < 0 ? 1 : a->shape[ia], sb = ib < 0 ? 1 : b->shape[ib];
+
+        if (sa != sb && sa != 1 && sb != 1)
+            return -1;
+        shape[i] = sa == 1 ? sb : sa;
+    }
+    return n;
+}
+
+void rg_op_missing(rg_ctx *c, const char *op, const rg_tensor *out)
+{
+    rg_fail(c, RG_ERR_UNSUPPORTED, "%s of %s is not supported on %s", op, rg_dtype_name(out->dtype), c->ops->name);
+}
+
+double *rg_def_load(rg_ctx *c, const rg_tensor *t)
+{
+    if (!t)
+        return NULL;
+    const int64_t n = rg_numel(t);
+    double *v = rg_malloc(sizeof *v * (size_t)(n ? n : 1));
+
+    if (!v) {
+        rg_fail(c, RG_ERR_NOMEM, "no memory for %lld doubles", (long long)n);
+        return NULL;
+    }
+#pragma omp parallel for if (n > 1 << 14)
+    for (int64_t i = 0; i < n; i++)
+        v[i] = rg_get(t, i);
+    return v;
+}
+
+void rg_def_store(rg_tensor *out, const double *values)
+{
+    const int64_t n = rg_numel(out);
+
+#pragma omp parallel for if (n > 1 << 14)
+    for (int64_t i = 0; i < n; i++)
+        rg_set(out, i, values[i]);
+}
+
+/* ---- RG_PROFILE=1 --------------------------------------------------------------------------------------------- */
+
+typedef struct profile_row {
+    const char *op;
+    long n_calls;
+    double seconds, bytes;
+} profile_row;
+
+static profile_row rows[64];
+static int n_rows;
+static int is_profiling = -1;           /* -1: the environment has not been asked yet */
+
+double rg_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const double ta = ((const profile_row *)a)->seconds, tb = ((const profile_row *)b)->seconds;
+    return ta < tb ? 1 : ta > tb ? -1 : 0;
+}
+
+static void profile_print(void)
+{
+    double total = 0;
+
+    qsort(rows, (size_t)n_rows, sizeof rows[0], by_time);
+    for (int i = 0; i < n_rows; i++)
+        total += rows[i].seconds;
+    fprintf(stderr, "%-20s %8s %10s %6s %10s %10s\n", "op", "calls", "ms", "%", "us/call", "MB out");
+    for (int i = 0; i < n_rows; i++)
+        fprintf(stderr, "%-20s %8ld %10.2f %6.1f %10.1f %10.1f\n", rows[i].op, rows[i].n_calls, rows[i].seconds * 1e3,
+                100 * rows[i].seconds / total, rows[i].seconds * 1e6 / (double)rows[i].n_calls, rows[i].bytes / 1e6);
+}
+
+double rg_profile_start(rg_ctx *c)
+{
+    if (is_profiling < 0) {
+        const char *s = getenv("RG_PROFILE");
+        is_profiling = s && *s && strcmp(s, "0");
+        if (is_profiling)
+            atexit(profile_print);
+    }
+    if (!is_profiling)
+        return 0;
+    if (c->ops->synchronize)
+        c->ops->synchronize(c);
+    return rg_seconds();
+}
+
+void rg_profile_end(rg_ctx *c, const char *op, double start, const rg_tensor *out)
+{
+    if (c->ops->synchronize)
+        c->ops->synchronize(c);
+
+    const double seconds = rg_seconds() - start;
+#pragma omp critical(rg_profile)
+    {
+        int i = 0;
+        while (i < n_rows && strcmp(rows[i].op, op))
+            i++;
+        if (i < (int)(sizeof rows / sizeof rows[0])) {
+            if (i == n_rows)
+                rows[n_rows++].op = op;
+            rows[i].n_calls++;
+            rows[i].seconds += seconds;
+            rows[i].bytes += (double)rg_nbytes(out);
+        }
+    }
+}
