@@ -139,6 +139,22 @@ int rg_report(rg_ctx *c, int64_t step, int64_t total, const rg_tensor *preview)
     return rg_check(c);
 }
 
+void rg_replace(rg_ctx *c, rg_tensor **t, rg_tensor *next)
+{
+    rg_tensor *old = *t;
+
+    *t = next;
+    if (!old || old == next)
+        return;
+    for (rg_scope *s = c->scope; s; s = s->parent)
+        for (size_t i = s->n_items; i-- > 0; )      /* the youngest first: it is nearly always one of the last */
+            if (s->items[i] == old) {
+                memmove(s->items + i, s->items + i + 1, (--s->n_items - i) * sizeof *s->items);
+                rg_unref(old);
+                return;
+            }
+}
+
 int rg_scope_begin(rg_ctx *c)
 {
     /* without memory for a scope the enclosing one does its work: things live longer, nothing is lost */

@@ -72,6 +72,13 @@ int rg_report(rg_ctx *c, int64_t step, int64_t total, const rg_tensor *preview);
 int rg_scope_begin(rg_ctx *c);
 void rg_scope_end(rg_ctx *c, int scope, ...) __attribute__((sentinel));
 
+/*
+ * Put next in *t's place and let go of the old tensor now, not at its scope's end: how a loop replaces its state, and how a
+ * chain of large steps frees the one before. Only for a tensor that an open scope owns and that nobody else reads (others,
+ * and next itself, are left alone). Both may be NULL; (c, &t, NULL) frees t. Also correct on a failed context.
+ */
+void rg_replace(rg_ctx *c, rg_tensor **t, rg_tensor *next);
+
 /* Bytes taken now, and the most since the last reset, from this context's pool (mapped files do not count). */
 size_t rg_ctx_bytes(const rg_ctx *c);
 size_t rg_ctx_peak_bytes(const rg_ctx *c);

@@ -61,6 +61,29 @@ TEST(inner_scopes_end_with_the_outer)
     rg_ctx_free(c);
 }
 
+TEST(replace_frees_at_once)
+{
+    rg_ctx *c = test_ctx();
+    rg_tensor *t = rg_new1(c, RG_F32, 1000), *held = rg_ref(t);
+
+    rg_replace(c, &t, t);                                   /* itself: nothing happens */
+    CHECK(t == held);
+    for (int i = 0; i < 10; i++) {
+        const int s = rg_scope_begin(c);
+        rg_tensor *next = rg_new1(c, RG_F32, 1000);
+        rg_scope_end(c, s, &next, NULL);
+        rg_replace(c, &t, next);
+    }
+    CHECK(rg_is_unique(held) && t && t != held);
+    rg_unref(held);
+    const size_t one = rg_ctx_bytes(c);
+    CHECK(one >= 4000 && one < 8000);
+    rg_replace(c, &t, NULL);
+    CHECK(!t && rg_ctx_bytes(c) == 0);
+    rg_replace(c, &t, NULL);
+    rg_ctx_free(c);
+}
+
 TEST(tensor_outlives_its_context_when_held)
 {
     rg_ctx *c = test_ctx();
