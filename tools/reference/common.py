@@ -18,10 +18,10 @@ DEMO = os.environ.get("RG_MODELS_DEMO", os.path.join(ROOT, "models", "demo"))
 torch.set_grad_enabled(False)
 
 
-def comfyui():
+def comfyui(*options):
     """
-    Make ComfyUI's modules importable, as if started with --cpu; returns its version. Attention is PyTorch's fused one,
-    as on NVIDIA GPUs: it matters for the distances recorded in bf16 and f16, where ComfyUI's CPU default is coarser.
+    Make ComfyUI's modules importable, as if started with --cpu and options (the first call decides); returns its version.
+    Attention is PyTorch's fused one, as on NVIDIA GPUs: it matters for the distances recorded in bf16 and f16, where ComfyUI's CPU default is coarser.
     """
     path = os.environ.get("COMFYUI")
     if not path or not os.path.isdir(os.path.join(path, "comfy")):
@@ -29,7 +29,7 @@ def comfyui():
     sys.dont_write_bytecode = True          # the checkout stays as it is
     if path not in sys.path:
         sys.path.insert(0, path)
-        argv, sys.argv = sys.argv, [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
+        argv, sys.argv = sys.argv, [sys.argv[0], "--cpu", "--use-pytorch-cross-attention", *options]
         import comfy.options
         comfy.options.enable_args_parsing()
         import comfy.cli_args               # reads sys.argv once, on import
