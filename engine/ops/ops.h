@@ -68,6 +68,7 @@ typedef enum rg_unary_kind {
     RG_GELU,                            /* x * Phi(x), exact (erf) */
     RG_GELU_TANH,                       /* the tanh approximation: T5 v1.1 and Flux's MLPs */
     RG_QUICK_GELU,                      /* x * sigmoid(1.702 x): CLIP-L */
+    RG_NAN_TO_NUM,                      /* NaN to 0, infinities to 65504 of their sign: f16 activations between blocks */
     RG_N_UNARY
 } rg_unary_kind;
 rg_tensor *rg_unary(rg_ctx *c, const rg_tensor *x, rg_unary_kind kind);

@@ -21,6 +21,7 @@ double rg_def_unary_value(double x, rg_unary_kind kind)
     case RG_GELU: return 0.5 * x * erfc(-x * M_SQRT1_2);
     case RG_GELU_TANH: return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));  /* sqrt(2 / pi) */
     case RG_QUICK_GELU: return x / (1.0 + exp(-1.702 * x));
+    case RG_NAN_TO_NUM: return isnan(x) ? 0.0 : isinf(x) ? copysign(65504.0, x) : x;
     case RG_N_UNARY: break;
     }
     RG_BUG("unary kind %d", kind);
