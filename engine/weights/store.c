@@ -188,7 +188,7 @@ static int make_key(rg_ctx *c, const char *const *paths, int n_paths, const char
     int ret = 0;
 
     for (int i = 0; i < n_paths && n && k && ret == 0; i++) {
-        stamp st;
+        stamp st = { 0 };
         if ((ret = read_stamp(c, paths[i], &st)) < 0)
             break;
         char *n2 = rg_asprintf("%s|%s", n, paths[i]);
