@@ -7,10 +7,10 @@
 #define RG_CORE_CTX_H
 
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/core/atomic.h"
 #include "engine/core/error.h"
 #include "engine/core/tensor.h"
 

@@ -33,6 +33,6 @@ const char *rg_error_type(int code);
 
 /* Our own broken promise: print file, line and the message to stderr, then abort(). Bad input is never a bug. */
 #define RG_BUG(...) rg_bug(__FILE__, __LINE__, __VA_ARGS__)
-_Noreturn void rg_bug(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void rg_bug(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
 
 #endif

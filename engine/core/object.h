@@ -6,8 +6,9 @@
 #ifndef RG_CORE_OBJECT_H
 #define RG_CORE_OBJECT_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
+
+#include "engine/core/atomic.h"
 
 typedef struct rg_object {
     atomic_int refs;                    /* holders; the creator starts with one */

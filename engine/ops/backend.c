@@ -39,10 +39,3 @@ const rg_backend *rg_backend_reference(void)
 {
     return &reference;
 }
-
-#ifndef RG_HAS_CUDA
-const rg_backend *rg_backend_cuda(void)
-{
-    return NULL;                        /* built without a CUDA toolkit */
-}
-#endif

@@ -1,0 +1,119 @@
+/*
+ * The CUDA device: context state, memory, and the table of rows. Rows that are not here yet are empty, which an op reports as
+ * RG_ERR_UNSUPPORTED with its name.
+ */
+#include "engine/cuda/cuda.h"
+
+#include <stdlib.h>
+
+bool rg_cuda_check(rg_ctx *c, const char *op)
+{
+    cudaError_t e = cudaGetLastError();
+
+    if (e == cudaSuccess && rg_cuda_state_of(c)->must_sync)
+        e = cudaStreamSynchronize((cudaStream_t)c->stream);
+    if (e == cudaSuccess)
+        return true;
+    rg_fail(c, e == cudaErrorMemoryAllocation ? RG_ERR_NOMEM : RG_ERR_DEVICE, "%s on the GPU: %s", op, cudaGetErrorString(e));
+    return false;
+}
+
+void *rg_cuda_scratch(rg_ctx *c, size_t nbytes)
+{
+    rg_tensor *t = rg_tensor_new(c, RG_U8, 1, (const int64_t[]){ (int64_t)nbytes });
+
+    return t ? t->data : NULL;
+}
+
+static void ctx_release(rg_ctx *c)
+{
+    rg_cuda_state *s = rg_cuda_state_of(c);
+
+    if (!s)
+        return;
+    if (c->stream)
+        cudaStreamSynchronize((cudaStream_t)c->stream);
+    rg_cuda_linear_release(s);
+    rg_cuda_attention_release(s);
+    if (s->dnn)
+        cudnnDestroy(s->dnn);
+    if (s->blas)
+        cublasLtDestroy(s->blas);
+    cudaFree(s->workspace);
+    if (c->stream)
+        cudaStreamDestroy((cudaStream_t)c->stream);
+    c->stream = NULL;
+    c->backend_data = NULL;
+    rg_free(s);
+}
+
+static int ctx_init(rg_ctx *c)
+{
+    rg_cuda_state *s;
+    cudaStream_t stream;
+    int n_devices = 0;
+
+    if (cudaGetDeviceCount(&n_devices) != cudaSuccess || c->device.index >= n_devices)
+        return RG_ERR_UNSUPPORTED;
+    if (!(s = (rg_cuda_state *)rg_calloc(1, sizeof *s)))
+        return RG_ERR_NOMEM;
+    c->backend_data = s;
+    s->must_sync = getenv("RG_SYNC") && *getenv("RG_SYNC") == '1';
+    if (cudaSetDevice(c->device.index) != cudaSuccess || cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess)
+        goto failed;
+    c->stream = stream;
+    if (cudaMalloc(&s->workspace, RG_CUDA_WORKSPACE) != cudaSuccess || cublasLtCreate(&s->blas) != CUBLAS_STATUS_SUCCESS ||
+        cudnnCreate(&s->dnn) != CUDNN_STATUS_SUCCESS || cudnnSetStream(s->dnn, stream) != CUDNN_STATUS_SUCCESS)
+        goto failed;
+    return 0;
+failed:
+    ctx_release(c);
+    return RG_ERR_DEVICE;
+}
+
+static void *device_alloc(rg_ctx *c, size_t nbytes)
+{
+    void *data = NULL;
+
+    if (cudaMalloc(&data, nbytes) == cudaSuccess)
+        return data;
+    cudaGetLastError();                 /* out of memory is reported by the pool, not by the next launch */
+    return NULL;
+}
+
+static void device_free(void *data)
+{
+    cudaFree(data);
+}
+
+static void synchronize(rg_ctx *c)
+{
+    const cudaError_t e = cudaStreamSynchronize((cudaStream_t)c->stream);
+
+    if (e != cudaSuccess)
+        rg_fail(c, RG_ERR_DEVICE, "the GPU: %s", cudaGetErrorString(e));
+}
+
+static const rg_backend backend = {
+    .name = "cuda",
+    .copy = rg_cuda_copy,
+    .linear = rg_cuda_linear,
+    .attention = rg_cuda_attention,
+    .layer_norm = rg_cuda_layer_norm,
+    .rms_norm = rg_cuda_rms_norm,
+    .modulated_norm = rg_cuda_modulated_norm,
+    .ctx_init = ctx_init,
+    .alloc = device_alloc,
+    .free = device_free,
+    .synchronize = synchronize,
+    .ctx_release = ctx_release,
+};
+
+/* What engine/cuda/load.c looks for. NULL when this machine has no GPU that the driver can use. */
+const rg_backend *rg_cuda_backend(void);
+const rg_backend *rg_cuda_backend(void)
+{
+    int n_devices = 0;
+
+    return cudaGetDeviceCount(&n_devices) == cudaSuccess && n_devices > 0 ? &backend : NULL;
+}
