@@ -12,33 +12,45 @@ typedef struct rg_picture {
     int n_frames;
     int64_t width, height;
     uint8_t *rgb;                       /* [n_frames, height, width, 3] */
-    uint8_t *alpha;                     /* [n_frames, height, width], or NULL when the file has no alpha */
+    uint8_t *alpha;                     /* [n_frames, height, width], or NULL when nothing is transparent by design of the file */
+    bool is_alpha_key;                  /* alpha comes from a PNG colour key: LoadImageMask sees it, LoadImage does not */
 } rg_picture;
 
+/* Where Pillow refuses a "decompression bomb", for one frame; and the most that all frames of an animation may have. */
+#define RG_MAX_PIXELS       178956970LL
+#define RG_MAX_TOTAL_PIXELS (1LL << 30)
+
 /*
- * Decode as ComfyUI's LoadImage does through Pillow: palette, grey, 16-bit, CMYK to RGB; alpha kept apart; orientation applied.
- *   errors   RG_ERR_FORMAT (not a picture, broken), RG_ERR_INVALID (larger than RG_MAX_PIXELS: names the size), RG_ERR_NOMEM
+ * Decode as ComfyUI's LoadImage does through Pillow 11.3: palette, grey, 16-bit, CMYK to RGB; alpha kept apart; every frame
+ * of an animation as it shows; orientation applied. A truncated or damaged file is loaded as far as it goes, if at least one
+ * row of its first frame is there.
+ *   errors   RG_ERR_FORMAT (not a picture, broken, or a format we do not read: names it), RG_ERR_INVALID (larger than
+ *            RG_MAX_PIXELS: names the size), RG_ERR_NOMEM
  */
-#define RG_MAX_PIXELS (178956970LL * 2) /* where Pillow refuses a "decompression bomb" */
 int rg_picture_decode(rg_ctx *c, const void *bytes, size_t n_bytes, rg_picture **out);
 void rg_picture_free(rg_picture *p);
 
-/* One text item that goes into the file: PNG tEXt keyword and text, WebP EXIF tag. */
+/* Size as stored (before orientation) from the header alone; same errors, except that no limit is checked. */
+int rg_picture_size(rg_ctx *c, const void *bytes, size_t n_bytes, int64_t *width, int64_t *height);
+
+/* One text item that goes into the file: PNG tEXt keyword and text, WebP EXIF tag. UTF-8. */
 typedef struct rg_picture_text {
     const char *key, *text;
 } rg_picture_text;
 
 /*
- * Encode 8-bit RGB or RGBA [height, width, channels] into *bytes (rg_free() it).
- *   level    PNG: zlib level 0..9      quality  JPEG, WebP: 0..100; WebP 100 with is_lossless
+ * Encode 8-bit pixels [height, width, channels], channels 1 (grey), 3 (RGB) or 4 (RGBA); JPEG takes RGB alone.
+ * *bytes is the caller's: rg_free() it. Same input, same bytes, every time.
+ *   level    PNG: zlib level 0..9; ComfyUI uses 4 to save and 1 for previews
+ *   quality  JPEG, WebP: 0..100; for lossless WebP the effort
+ *   texts    PNG: chunks right after IHDR, tEXt where Latin-1 suffices and iTXt else. WebP: ASCII tags of the EXIF chunk,
+ *            "prompt" as Model (0x0110), the others from Make (0x010F) downwards, each as "key:text"
+ *   errors   RG_ERR_NOMEM, RG_ERR_SHAPE (size or channels that the format cannot hold), RG_ERR_INVALID (key of no use)
  */
 int rg_png_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int channels, int level,
                   const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes);
 int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int quality, uint8_t **bytes, size_t *n_bytes);
 int rg_webp_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int channels, int quality, bool is_lossless,
                    const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes);
-
-/* IMAGE tensor frame to 8 bits: clip(255 * x, 0, 255) truncated, as ComfyUI's SaveImage. out has H * W * C bytes. */
-void rg_image_to_u8(const rg_tensor *image, int64_t frame, uint8_t *out);
 
 #endif

@@ -1,0 +1,27 @@
+/*
+ * SHA-256 of bytes: the fingerprint of input files (LoadImage) and the way to name content.
+ * Source: FIPS 180-4, sections 4.1.2, 5.3.3 and 6.2.
+ */
+#ifndef RG_CORE_SHA256_H
+#define RG_CORE_SHA256_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct rg_sha256 {
+    uint32_t state[8];
+    uint64_t n_bytes;                   /* taken so far */
+    uint8_t block[64];                  /* the last n_bytes % 64 of them wait here */
+} rg_sha256;
+
+void rg_sha256_init(rg_sha256 *s);
+void rg_sha256_add(rg_sha256 *s, const void *bytes, size_t n_bytes);
+void rg_sha256_end(rg_sha256 *s, uint8_t digest[32]);
+
+/* The digest of `n_bytes` in lower-case hex, NUL-terminated. */
+void rg_sha256_hex(const void *bytes, size_t n_bytes, char hex[65]);
+
+/* The same for a whole file, read in pieces; 0, or RG_ERR_IO with errno set. */
+int rg_sha256_file(const char *path, char hex[65]);
+
+#endif
