@@ -1,4 +1,4 @@
-/* Heap memory, and the switch that makes the n-th allocation of a test fail. */
+/* Heap memory, how much there is, and the switch that makes the n-th allocation of a test fail. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,4 +67,27 @@ char *rg_asprintf(const char *format, ...)
 void rg_free(void *p)
 {
     free(p);
+}
+
+size_t rg_available_bytes(void)
+{
+    unsigned long long kilobytes = 0, limit = 0, used = 0;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+
+    while (f && fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu", &kilobytes) != 1)
+        ;
+    if (f)
+        fclose(f);
+    size_t n = (size_t)kilobytes * 1024;
+    if ((f = fopen("/sys/fs/cgroup/memory.max", "re"))) {
+        const bool has_limit = fscanf(f, "%llu", &limit) == 1;     /* else it reads "max" */
+        fclose(f);
+        if (has_limit && (f = fopen("/sys/fs/cgroup/memory.current", "re"))) {
+            if (fscanf(f, "%llu", &used) == 1 && (limit <= used || limit - used < n))
+                n = limit <= used ? 0 : (size_t)(limit - used);
+            fclose(f);
+        }
+    }
+    return n;
 }

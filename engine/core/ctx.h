@@ -90,6 +90,12 @@ void rg_ctx_set_limit(rg_ctx *c, size_t nbytes);
 /* Give cached free blocks back to the system. */
 void rg_ctx_trim(rg_ctx *c);
 
+/*
+ * Bytes of main memory that can be taken without driving the machine into swap or the out-of-memory killer: what the system says
+ * is available, or less in a container with a limit. 0 when the system does not say.
+ */
+size_t rg_available_bytes(void);
+
 /* Heap memory for everything that is no tensor. NULL on failure; rg_alloc_fail_after makes the n-th one fail, for tests. */
 void *rg_malloc(size_t size);
 void *rg_calloc(size_t count, size_t size);
