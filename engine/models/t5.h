@@ -38,4 +38,7 @@ rg_tensor *rg_t5_embed(rg_ctx *c, const rg_t5 *m, const rg_tensor *ids);
 #define RG_T5_LAST INT32_MIN
 rg_tensor *rg_t5_forward(rg_ctx *c, const rg_t5 *m, const rg_tensor *embeds, const rg_tensor *mask, int layer);
 
+/* Which of n_buckets rows of the bias table a key `distance` tokens after the query uses. Float32, as PyTorch computes it. */
+int64_t rg_t5_bucket(int64_t distance, int64_t n_buckets, int64_t max_distance);
+
 #endif
