@@ -7,8 +7,8 @@
 
 #include "engine/core/ctx.h"
 #include "engine/models/load.h"
+#include "nodes/node.h"
 
-typedef struct rg_env rg_env;
 struct rg_env {
     char **model_dirs;                  /* searched in order; models/demo last */
     int n_model_dirs;
@@ -17,22 +17,41 @@ struct rg_env {
     rg_store *store;
 };
 
-/* Directories that exist or can be made; strings are copied. Free with rg_env_free(). NULL if no memory. */
+/*
+ * Folders need not exist yet; strings are copied, input and output made absolute. temp is a folder beside output, as in ComfyUI.
+ * Makes the weight store. Free with rg_env_free(). NULL if no memory.
+ */
 rg_env *rg_env_new(const char *const *model_dirs, int n_model_dirs, const char *input_dir, const char *output_dir);
 void rg_env_free(rg_env *env);
 
 /*
- * Names that a file input offers now, sorted, relative, with subfolders: *names is NULL-terminated, free with rg_names_free().
- *   source   "models:KEY" (ComfyUI folder keys: "models:diffusion_models" also looks in unet, "models:text_encoders" in clip;
- *            "models:vae+..." as comfyui-nodes.json writes it) or "input:image"
+ * Names that a file input offers now, sorted, with subfolders: *names is NULL-terminated, free with rg_names_free().
+ *   source   "models:KEY" with ComfyUI's folder keys ("models:diffusion_models" also looks in unet, "models:text_encoders" in
+ *            clip), "input:image" (files of the input folder that are pictures by their extension), "input:any" (all of them)
  */
 int rg_env_list(rg_env *env, const char *source, char ***names);
 void rg_names_free(char **names);
 
-/* Path of one name of a model folder; RG_ERR_NOT_FOUND with the folders searched and the nearest names in text. */
+/*
+ * Path of one name of a model folder (rg_free() it). Names are relative and without "..".
+ *   errors   RG_ERR_NOT_FOUND, RG_ERR_INVALID, RG_ERR_NOMEM; text then has the folders searched and the nearest names
+ */
 int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **path, char *text, size_t text_size);
 
-/* Path of an annotated input name, confined to the input, output and temp folders. */
+/* Path of an annotated input name ("a.png", "sub/b.png [output]"), confined to the input, output and temp folders. Errors as above. */
 int rg_env_input_path(rg_env *env, const char *annotated, char **path, char *text, size_t text_size);
+
+/*
+ * Where ComfyUI would save next: see rg_exec_save_path() (nodes/node.h), which is this with the node's context.
+ *   errors   RG_ERR_INVALID (outside the folder), RG_ERR_IO; text says which path and why
+ */
+int rg_env_save_path(rg_env *env, const char *prefix, bool is_temp, int64_t width, int64_t height, rg_save_path *out,
+                     char *text, size_t text_size);
+
+/* A whole file or nothing: written under a temporary name beside it, flushed, renamed. RG_ERR_IO with path and reason in text. */
+int rg_env_write_file(const char *path, const void *bytes, size_t n_bytes, char *text, size_t text_size);
+
+/* Make a folder (output or temp) if need be and prove that a file can be made there. RG_ERR_IO with the reason in text. */
+int rg_env_check_writable(const char *dir, char *text, size_t text_size);
 
 #endif

@@ -12,7 +12,10 @@ typedef struct rg_cache rg_cache;
 rg_cache *rg_cache_new(void);
 void rg_cache_free(rg_cache *cache);
 
-/* What happens during a run, in ComfyUI's words and order. Borrowed for the call. */
+/*
+ * What happens during a run, in ComfyUI's words and order. Borrowed for the call. EXECUTED comes after every node; a ComfyUI
+ * client hears only of those with a ui, and of wanted nodes that were cached.
+ */
 typedef enum rg_event_kind {
     RG_EVENT_START, RG_EVENT_CACHED, RG_EVENT_EXECUTING, RG_EVENT_PROGRESS, RG_EVENT_EXECUTED, RG_EVENT_SUCCESS,
     RG_EVENT_ERROR, RG_EVENT_INTERRUPTED
@@ -24,6 +27,7 @@ typedef struct rg_event {
     int64_t step, total;                /* RG_EVENT_PROGRESS */
     const rg_tensor *preview;
     struct json_object *ui;             /* RG_EVENT_EXECUTED: {"images": [...]} or NULL */
+    bool is_cached;                     /* RG_EVENT_EXECUTED: it did not run, its result was there */
     double seconds;                     /* RG_EVENT_EXECUTED: of this node */
     int code;                           /* RG_EVENT_ERROR */
     const char *message;
@@ -42,7 +46,11 @@ typedef struct rg_run {
     int n_extra;
 } rg_run;
 
-/* 0, RG_ERR_CANCELLED, or the code of the node that failed (its text is in ctx, prefixed by nothing; the event names the node). */
+/*
+ * Forgets an earlier failure of ctx, then runs the valid outputs and what they need.
+ *   returns  0, RG_ERR_CANCELLED, or the code of the node that failed (its text is in ctx, prefixed by nothing; the event names
+ *            the node). What finished before stays in the cache, so a second try goes on from there.
+ */
 int rg_execute(const rg_run *run, rg_prompt *p);
 
 #endif

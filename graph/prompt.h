@@ -12,36 +12,61 @@
 #include <json-c/json.h>
 
 #include "engine/core/ctx.h"
+#include "graph/env.h"
 #include "nodes/node.h"
 
 typedef struct rg_prompt rg_prompt;
 
 /*
  * Parse API JSON ({"id": {"class_type", "inputs"}, ...}). Integers keep 64 bits, order is the file's.
- *   errors   RG_ERR_FORMAT: not JSON (line, column), nested deeper than 64, not an object of nodes; RG_ERR_NOMEM
+ *   errors   RG_ERR_FORMAT: not JSON (line, column), nested deeper than 64, not an object of nodes; RG_ERR_UNSUPPORTED: a
+ *            workflow in the editor's form ("nodes" and "links"); RG_ERR_NOMEM
  */
 int rg_prompt_parse(rg_ctx *c, const char *text, size_t n_bytes, rg_prompt **out);
 
-/* The two halves of it: text to JSON under those limits (*out is the caller's: json_object_put()), and JSON to a prompt (which copies). */
+/*
+ * The two halves of it: text to JSON under those limits (*out is the caller's: json_object_put(); NULL is the value null), and JSON
+ * to a prompt, which copies it.
+ */
 int rg_json_parse(rg_ctx *c, const char *text, size_t n_bytes, struct json_object **out);
-int rg_prompt_from_json(rg_ctx *c, struct json_object *root, rg_prompt **out);
+int rg_prompt_from_json(rg_ctx *c, struct json_object *json, rg_prompt **out);
 void rg_prompt_free(rg_prompt *p);
 
-/* Replace one input by a JSON value (`--set 8.seed=7`); the value text is parsed as JSON, or taken as a string if it is none. */
+/*
+ * Replace one input by a JSON value (`--set 8.seed=7`). Where a text or a list entry is wanted the value is taken as it stands;
+ * elsewhere it is read as JSON, or as a text if it is none.
+ *   errors   RG_ERR_NOT_FOUND: no such node, or its class has no such input
+ */
 int rg_prompt_set(rg_ctx *c, rg_prompt *p, const char *node_id, const char *input, const char *value);
 
+/* The nodes in file order: id, and in *type (may be NULL) the class, NULL if unknown. Borrowed. */
+int rg_prompt_n_nodes(const rg_prompt *p);
+const char *rg_prompt_node(const rg_prompt *p, int i, const rg_node **type);
+
 /*
- * Check everything against the node table, collect every error, convert constants in place.
+ * Check everything against the node table, collect every error, convert constants in place. Source: ComfyUI execution.py.
+ *   targets  NULL, or the only output nodes to run: n_targets ids (a request's partial_execution_targets)
  *   answer   the body a ComfyUI server would send: {"error": {...}, "node_errors": {...}}; a new json object, the caller's
- *   returns  0 when at least one output is valid (answer then has the other outputs' node_errors), else RG_ERR_INVALID
+ *   returns  0 when at least one output is valid (answer then has the other outputs' node_errors and error null), else
+ *            RG_ERR_INVALID; RG_ERR_NOMEM (*answer is NULL)
+ * Stricter than ComfyUI, with its own error types: a constant on an input that only takes links, NaN, a name outside a list of
+ * the newer node style; and a cycle gets an error of its own (type "dependency_cycle") on the node where it closes.
  */
+int rg_prompt_validate_targets(rg_env *env, rg_prompt *p, const char *const *targets, int n_targets, struct json_object **answer);
 int rg_prompt_validate(rg_env *env, rg_prompt *p, struct json_object **answer);
 
 /*
- * The same answer for people, on f: one line per problem, "FILE: node 4 (KSampler): steps: ...", with the nearest class for an
- * unknown one and folders searched and nearest names for a missing file.
+ * Everything wrong with a prompt, in lines for people, with the nearest names and where files were looked for:
+ *     node 4 (KSampler), input steps: 0 is below the least allowed, 1
+ * Goes on where rg_prompt_validate() stops, as ComfyUI does, at the first unknown class: names every one, and checks the rest as
+ * if they could give anything. Converts constants in place, too.
+ *   n_problems   how many lines; may be NULL
+ *   returns      the text (rg_free() it), "" if nothing is wrong; NULL if no memory
  */
-void rg_problems_print(rg_env *env, const rg_prompt *p, struct json_object *answer, FILE *f, const char *file);
+char *rg_prompt_explain(rg_env *env, rg_prompt *p, int *n_problems);
+
+/* The same on f, each line after "FILE: "; also says so when it is only that nothing is an output (answer: from validation, or NULL). */
+void rg_problems_print(rg_env *env, rg_prompt *p, struct json_object *answer, FILE *f, const char *file);
 
 /* The graph as JSON, after conversions: for history and picture metadata. Borrowed. */
 struct json_object *rg_prompt_json(const rg_prompt *p);

@@ -75,6 +75,20 @@ rg_value rg_value_float(double f);
 rg_value rg_value_boolean(bool b);
 rg_value rg_value_object(const rg_type *type, void *object);    /* takes over the caller's hold */
 
+/*
+ * Several values on one edge: what an output with is_list gives, and what every input of an is_input_list node gets.
+ * Elements are values of the slot's type; a list holds them once each.
+ */
+typedef struct rg_list {
+    rg_object base;
+    int n_items;
+    rg_value items[];
+} rg_list;
+
+rg_list *rg_list_new(int n_items);              /* one holder, empty values to fill; NULL if no memory */
+extern const rg_type rg_type_list;
+#define RG_LIST         (&rg_type_list)
+
 /* ---- inputs --------------------------------------------------------------------------------------------------- */
 
 typedef enum rg_input_kind {
@@ -116,7 +130,12 @@ typedef struct rg_input {
     const char *tooltip;                /* our own words */
 } rg_input;
 
-/* Rows of an input table. `field` is a member of the file's struct args; named options may follow: RG_FLOAT(..., .step = 0.1). */
+/*
+ * Rows of an input table. `field` is a member of the file's struct args; named options may follow: RG_FLOAT(..., .step = 0.1).
+ * A link of type RG_ANY, or with type_names, fills a `const rg_value *` (NULL: not connected), since its type is known at run
+ * time only. In an is_input_list node every field is a `const rg_list *`. A FLOAT whose min_int or max_int is set instead of
+ * min and max shows its range as integers (PrimitiveFloat). Without a default (PrimitiveInt) write the row out by hand.
+ */
 #define RG_LINK(name_, field, type_, ...)                                                                          \
     { .name = name_, .kind = RG_INPUT_LINK, .offset = offsetof(struct args, field), .type = type_, __VA_ARGS__ }   /* const T * of the engine */
 #define RG_INT(name_, field, default_, min_, max_, ...)                                                            \
@@ -176,11 +195,15 @@ int rg_exec_model_path(rg_exec *x, const char *folder, const char *name, char **
 /* Path of an input file by its annotated name ("a.png", "b.png [output]"); confined to the three folders. */
 int rg_exec_input_path(rg_exec *x, const char *annotated, char **path);
 
+/* The same for validate() and fingerprint(), which have no rg_exec: on failure text says why. Returns 0 or a code. */
+int rg_env_input_path(rg_env *env, const char *annotated, char **path, char *text, size_t text_size);
+
 /* The weight store shared by all jobs (engine/weights/store.h). */
 struct rg_store *rg_exec_store(rg_exec *x);
 
 /*
- * Where ComfyUI would save: expands the prefix (%date:...%, %width%, ...), makes the folder, finds the counter.
+ * Where ComfyUI would save: expands the prefix (%width%, %year%, ..., and as its web client %date:yyyy-MM-dd%), makes the
+ * folder, finds the counter.
  *   out      folder, name ("ComfyUI"), counter (first free), subfolder; free with rg_save_path_release()
  *   errors   RG_ERR_INVALID (outside the output folder), RG_ERR_IO
  */
@@ -229,8 +252,18 @@ typedef struct rg_node {
     int (*fingerprint)(rg_env *env, const void *args, char out[65]);
 } rg_node;
 
-/* The table: every node of this program, by X(name) in nodes/node_list.h. */
+/* The table: every node of this program, by X(name) in nodes/node_list.h, then those registered since. */
 const rg_node *rg_node_find(const char *class_type);        /* NULL if unknown */
 const rg_node *const *rg_node_table(int *n_nodes);          /* in the list's order */
+
+/* Add a node from outside the list (a node pack, a test), before any prompt runs. RG_ERR_INVALID: the name is taken; RG_ERR_NOMEM. */
+int rg_node_register(const rg_node *node);
+
+/* The bytes that one input fills in the node's struct args. */
+size_t rg_input_field_size(const rg_node *node, const rg_input *in);
+
+/* The name of an input's or output's type on the wire: "INT", "FLOAT,INT"; "COMBO" for any list. Never NULL. */
+const char *rg_input_type_name(const rg_input *in);
+const char *rg_output_type_name(const rg_output *out);
 
 #endif

@@ -1,0 +1,366 @@
+/* Keys by content and the table of results. Source: ComfyUI comfy_execution/caching.py (what a signature holds, what is kept). */
+#include "graph/cache.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/core/sha256.h"
+#include "graph/json_text.h"
+
+/* ---- keys --------------------------------------------------------------------------------------------------------- */
+
+/* A JSON value so that equal values give equal texts: 1, 1.0 and true are one number, object keys are sorted. */
+static void canonical(rg_text *t, struct json_object *v);
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The keys of an object, sorted; rg_free() the array, the strings are the object's. NULL if no memory. */
+static const char **sorted_keys(struct json_object *o, int *n)
+{
+    const char **keys = rg_calloc((size_t)json_object_object_length(o) + 1, sizeof(*keys));
+
+    *n = 0;
+    if (!keys)
+        return NULL;
+    json_object_object_foreach(o, key, value) {
+        (void)value;
+        keys[(*n)++] = key;
+    }
+    qsort(keys, (size_t)*n, sizeof(*keys), by_key);
+    return keys;
+}
+
+static void canonical_object(rg_text *t, struct json_object *v)
+{
+    int n;
+    const char **keys = sorted_keys(v, &n);
+
+    if (!keys) {
+        t->is_failed = true;
+        return;
+    }
+    rg_text_format(t, "{%d:", n);
+    for (int i = 0; i < n; i++) {
+        rg_text_format(t, "%zu:%s=", strlen(keys[i]), keys[i]);
+        canonical(t, json_object_object_get(v, keys[i]));
+    }
+    rg_free(keys);
+}
+
+static void canonical(rg_text *t, struct json_object *v)
+{
+    double d;
+
+    switch (json_object_get_type(v)) {
+    case json_type_null:
+        rg_text_add(t, "N;");
+        break;
+    case json_type_string:
+        rg_text_format(t, "s%d:", json_object_get_string_len(v));
+        rg_text_add(t, json_object_get_string(v));
+        break;
+    case json_type_boolean:
+        rg_text_format(t, "i%d;", json_object_get_boolean(v));
+        break;
+    case json_type_int:
+        if (json_object_get_int64(v) < 0)
+            rg_text_format(t, "i%lld;", (long long)json_object_get_int64(v));
+        else
+            rg_text_format(t, "i%llu;", (unsigned long long)json_object_get_uint64(v));
+        break;
+    case json_type_double:
+        d = json_object_get_double(v);
+        if (rg_json_digits(v))
+            rg_text_format(t, "i%s;", rg_json_digits(v));
+        else if (d == floor(d) && fabs(d) < 9e15)
+            rg_text_format(t, "i%lld;", (long long)d);
+        else
+            rg_text_format(t, "f%.17g;", d);
+        break;
+    case json_type_array:
+        rg_text_format(t, "[%zu:", json_object_array_length(v));
+        for (size_t i = 0; i < json_object_array_length(v); i++)
+            canonical(t, json_object_array_get_idx(v, i));
+        break;
+    case json_type_object:
+        canonical_object(t, v);
+        break;
+    }
+}
+
+/* Something that equals nothing else, ever: for results that must not be found again. */
+static void add_nonce(rg_text *t)
+{
+    static atomic_ullong counter;
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    rg_text_format(t, "nonce %d %lld.%09ld %llu;", (int)getpid(), (long long)now.tv_sec, now.tv_nsec,
+                   (unsigned long long)atomic_fetch_add(&counter, 1));
+}
+
+/* The state of files outside, where a node declares it; as in ComfyUI, an "is_changed" that the prompt brings along wins. */
+static void add_fingerprint(rg_text *t, rg_env *env, const rg_prompt *p, int node)
+{
+    const prompt_node *n = &p->nodes[node];
+    struct json_object *given;
+    graph_call call;
+    char digits[65] = "";
+
+    if (!n->type->fingerprint)
+        return;
+    if (json_object_object_get_ex(n->json, "is_changed", &given)) {
+        canonical(t, given);
+        return;
+    }
+    if (graph_call_from_constants(&call, p, node) < 0)
+        t->is_failed = true;
+    else if (n->type->fingerprint(env, call.args, digits) != 0)
+        add_nonce(t);
+    else
+        rg_text_format(t, "changed %.64s;", digits);
+    graph_call_release(&call);
+}
+
+enum { KEY_NEW, KEY_OPEN, KEY_DONE };
+
+/* The key of a node whose sources all have one (or lie on a cycle, or are missing). */
+static int make_key(rg_env *env, const rg_prompt *p, int node, const char *state, graph_key *keys)
+{
+    const prompt_node *n = &p->nodes[node];
+    rg_text t = { 0 };
+    rg_sha256 h;
+    const char **names = NULL;
+    int n_names = 0;
+
+    if (!n->type || !n->inputs) {
+        add_nonce(&t);
+    } else {
+        rg_text_format(&t, "%s;", n->type->class_type);
+        add_fingerprint(&t, env, p, node);
+        if (n->type->is_not_idempotent || n->type->wants_unique_id)
+            rg_text_format(&t, "id %zu:%s;", strlen(n->id), n->id);
+        if (!(names = sorted_keys(n->inputs, &n_names)))
+            t.is_failed = true;
+    }
+    for (int i = 0; names && i < n_names; i++) {
+        struct json_object *value = json_object_object_get(n->inputs, names[i]);
+        int source, slot;
+
+        rg_text_format(&t, "%zu:%s=", strlen(names[i]), names[i]);
+        if (!graph_link(p, value, &source, &slot)) {
+            canonical(&t, value);
+        } else if (source < 0 || state[source] != KEY_DONE) {
+            add_nonce(&t);
+        } else {
+            rg_text_format(&t, "slot %d of ", slot);
+            rg_text_add_bytes(&t, (const char *)keys[source].bytes, sizeof(keys[source].bytes));
+        }
+    }
+    rg_free(names);
+    if (t.is_failed) {
+        rg_text_release(&t);
+        return RG_ERR_NOMEM;
+    }
+    rg_sha256_init(&h);
+    rg_sha256_add(&h, t.data, t.n_bytes);
+    rg_sha256_end(&h, keys[node].bytes);
+    rg_text_release(&t);
+    return 0;
+}
+
+/* Sources before those that use them, with a stack of our own: a chain may be of any length. */
+graph_key *graph_keys(rg_env *env, const rg_prompt *p)
+{
+    const size_t n = (size_t)p->n_nodes + 1;
+    graph_key *keys = rg_calloc(n, sizeof(*keys));
+    char *state = rg_calloc(n, 1);
+    int *stack = rg_calloc(n, sizeof(*stack)), n_stack = 0, ret = keys && state && stack ? 0 : RG_ERR_NOMEM;
+
+    for (int i = 0; !ret && i < p->n_nodes; i++) {
+        if (state[i] == KEY_NEW)
+            stack[n_stack++] = i;
+        while (!ret && n_stack > 0) {
+            const int node = stack[n_stack - 1];
+            const prompt_node *at = &p->nodes[node];
+            int next = -1;
+
+            state[node] = KEY_OPEN;
+            if (at->inputs) {
+                json_object_object_foreach(at->inputs, key, value) {
+                    int source, slot;
+
+                    (void)key;
+                    if (graph_link(p, value, &source, &slot) && source >= 0 && state[source] == KEY_NEW) {
+                        next = source;
+                        break;
+                    }
+                }
+            }
+            if (next >= 0) {
+                stack[n_stack++] = next;
+                continue;
+            }
+            ret = make_key(env, p, node, state, keys);
+            state[node] = KEY_DONE;
+            n_stack--;
+        }
+    }
+    rg_free(stack);
+    rg_free(state);
+    if (ret < 0) {
+        rg_free(keys);
+        return NULL;
+    }
+    return keys;
+}
+
+/* ---- results --------------------------------------------------------------------------------------------------------- */
+
+void graph_result_release(graph_result *r)
+{
+    for (int i = 0; i < r->n_slots; i++)
+        rg_unref(r->slots[i]);
+    json_object_put(r->ui);
+    *r = (graph_result){ 0 };
+}
+
+graph_result graph_result_ref(const graph_result *r)
+{
+    for (int i = 0; i < r->n_slots; i++)
+        rg_ref(r->slots[i]);
+    json_object_get(r->ui);
+    return *r;
+}
+
+typedef struct entry {
+    graph_key key;
+    graph_result result;
+} entry;
+
+typedef struct node_state {
+    char *node_id, *class_type;
+    void *state;
+    struct node_state *next;
+} node_state;
+
+struct rg_cache {
+    entry *entries;                     /* a few dozen nodes per prompt: looked through from front to back */
+    int n_entries, capacity;
+    node_state *states;
+};
+
+rg_cache *rg_cache_new(void)
+{
+    return rg_calloc(1, sizeof(rg_cache));
+}
+
+static void free_state(node_state *s)
+{
+    rg_free(s->state);
+    rg_free(s->node_id);
+    rg_free(s->class_type);
+    rg_free(s);
+}
+
+void rg_cache_free(rg_cache *cache)
+{
+    if (!cache)
+        return;
+    for (int i = 0; i < cache->n_entries; i++)
+        graph_result_release(&cache->entries[i].result);
+    while (cache->states) {
+        node_state *s = cache->states;
+
+        cache->states = s->next;
+        free_state(s);
+    }
+    rg_free(cache->entries);
+    rg_free(cache);
+}
+
+static bool same_key(const graph_key *a, const graph_key *b)
+{
+    return !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
+}
+
+const graph_result *graph_cache_get(const rg_cache *cache, const graph_key *key)
+{
+    for (int i = 0; i < cache->n_entries; i++)
+        if (same_key(&cache->entries[i].key, key))
+            return &cache->entries[i].result;
+    return NULL;
+}
+
+int graph_cache_put(rg_cache *cache, const graph_key *key, const graph_result *r)
+{
+    if (graph_cache_get(cache, key))
+        return 0;
+    if (cache->n_entries == cache->capacity) {
+        const int capacity = cache->capacity ? 2 * cache->capacity : 32;
+        entry *entries = rg_realloc(cache->entries, (size_t)capacity * sizeof(*entries));
+
+        if (!entries)
+            return RG_ERR_NOMEM;
+        cache->entries = entries;
+        cache->capacity = capacity;
+    }
+    cache->entries[cache->n_entries++] = (entry){ *key, graph_result_ref(r) };
+    return 0;
+}
+
+void graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys)
+{
+    int kept = 0;
+
+    for (int i = 0; i < cache->n_entries; i++) {
+        int j = 0;
+
+        while (j < p->n_nodes && !same_key(&keys[j], &cache->entries[i].key))
+            j++;
+        if (j < p->n_nodes)
+            cache->entries[kept++] = cache->entries[i];
+        else
+            graph_result_release(&cache->entries[i].result);
+    }
+    cache->n_entries = kept;
+
+    for (node_state **s = &cache->states; *s; ) {
+        const int node = graph_find(p, (*s)->node_id);
+        node_state *dead = *s;
+
+        if (node >= 0 && p->nodes[node].type && !strcmp(p->nodes[node].type->class_type, dead->class_type)) {
+            s = &dead->next;
+        } else {
+            *s = dead->next;
+            free_state(dead);
+        }
+    }
+}
+
+void **graph_cache_state(rg_cache *cache, const char *node_id, const char *class_type)
+{
+    node_state *s;
+
+    for (s = cache->states; s; s = s->next)
+        if (!strcmp(s->node_id, node_id) && !strcmp(s->class_type, class_type))
+            return &s->state;
+    if (!(s = rg_calloc(1, sizeof(*s))))
+        return NULL;
+    s->node_id = rg_strdup(node_id);
+    s->class_type = rg_strdup(class_type);
+    if (!s->node_id || !s->class_type) {
+        free_state(s);
+        return NULL;
+    }
+    s->next = cache->states;
+    cache->states = s;
+    return &s->state;
+}
