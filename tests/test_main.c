@@ -1,6 +1,7 @@
 /*
  * The test harness behind tests/test.h: runs every TEST of an executable, or those whose name contains argv[1].
  * Exit code 0: all passed (some may have been skipped), 1: something failed, 77: everything was skipped. `-l` lists names.
+ * `--device cpu|cuda`, first, keeps FOR_EACH_DEVICE to that device; a device that is not there skips everything.
  */
 #include "tests/test.h"
 
@@ -23,6 +24,7 @@ static char skip_reason[512];
 static jmp_buf test_exit;               /* test_open() ends a test from inside */
 
 static rg_ctx *device_ctx;              /* what FOR_EACH_DEVICE runs on now */
+static const char *only_device = "";    /* --device */
 
 struct test_fixture {
     rg_safetensors *file;
@@ -261,11 +263,12 @@ rg_ctx *test_ctx_next(int *i)
     device_ctx = NULL;
     if (*i == 0) {
         *i = 1;
-        return device_ctx = test_ctx();
+        if (strcmp(only_device, "cuda"))
+            return device_ctx = test_ctx();
     }
     if (*i == 1) {
         *i = 2;
-        if (rg_backend_cuda())
+        if (rg_backend_cuda() && strcmp(only_device, "cpu"))
             return device_ctx = rg_ctx_new((rg_device){ RG_CUDA, 0 }, RG_F32, NULL);
     }
     return NULL;
@@ -297,6 +300,16 @@ static void run(int index)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 && !strcmp(argv[1], "--device")) {
+        only_device = argv[2];
+        if (!strcmp(only_device, "cuda") && !rg_backend_cuda()) {
+            printf("SKIP: this build or this machine has no CUDA\n");
+            return 77;
+        }
+        argc -= 2;
+        argv += 2;
+    }
+
     const char *filter = argc > 1 ? argv[1] : "";
     int n_run = 0, n_failed = 0, n_skipped = 0;
 

@@ -1,7 +1,10 @@
 /* The CPU backend: the definitions, overwritten by what is fast; and its memory. */
 #include "engine/cpu/cpu.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+
+#include "engine/cpu/fast.h"
 
 void *rg_cpu_alloc(rg_ctx *c, size_t nbytes)
 {
@@ -23,7 +26,29 @@ void rg_cpu_ctx_release(rg_ctx *c)
 {
 }
 
+static rg_backend cpu;
+
+static void fill(void)
+{
+    cpu = *rg_backend_reference();      /* then every row that is faster */
+    cpu.name = "cpu";
+    cpu.copy = rg_cpu_copy;
+    cpu.binary = rg_cpu_binary;
+    cpu.affine = rg_cpu_affine;
+    cpu.div_scalar = rg_cpu_div_scalar;
+    cpu.add_scaled = rg_cpu_add_scaled;
+    cpu.clamp = rg_cpu_clamp;
+    cpu.unary = rg_cpu_unary;
+    cpu.gated_unary = rg_cpu_gated_unary;
+    cpu.linear = rg_cpu_linear;
+    cpu.matmul = rg_cpu_matmul;
+    cpu.conv2d = rg_cpu_conv2d;
+}
+
 const rg_backend *rg_backend_cpu(void)
 {
-    return rg_backend_reference();
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, fill);
+    return &cpu;
 }

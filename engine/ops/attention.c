@@ -7,16 +7,16 @@ void rg_def_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
     const int64_t B = q->shape[0], H = q->shape[1], N = q->shape[2], D = q->shape[3];
     const int64_t Hkv = k->shape[1], M = k->shape[2], Dv = v->shape[3];
     double *vq = rg_def_load(c, q), *vk = rg_def_load(c, k), *vv = rg_def_load(c, v);
-    double *p = rg_malloc(sizeof *p * (size_t)(M ? M : 1));
 
-    if (!p)
-        rg_fail(c, RG_ERR_NOMEM, "no memory for %lld scores", (long long)M);
-    for (int64_t row = 0; row < B * H * N && !c->error; row++) {
+#pragma omp parallel for schedule(dynamic, 4) if (B * H * N * M > 1 << 12)
+    for (int64_t row = 0; row < (c->error ? 0 : B * H * N); row++) {
         const int64_t b = row / (H * N), h = row / N % H, i = row % N;
         const int64_t kv = (b * Hkv + h / (H / Hkv)) * M;       /* first row of this head's keys */
         const int64_t n_seen = args->is_causal ? i + 1 : M;
-        double max = -INFINITY, sum = 0.0;
+        double max = -INFINITY, sum = 0.0, *p = malloc(sizeof *p * (size_t)M);
 
+        if (!p)
+            RG_BUG("no memory for %lld scores in the definition of attention", (long long)M);
         for (int64_t j = 0; j < n_seen; j++) {
             double dot = 0.0;
             for (int64_t d = 0; d < D; d++)
@@ -34,11 +34,11 @@ void rg_def_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
                 value += p[j] * vv[(kv + j) * Dv + d];
             rg_set(out, ((b * N + i) * H + h) * Dv + d, value / sum);
         }
+        free(p);
     }
     rg_free(vq);
     rg_free(vk);
     rg_free(vv);
-    rg_free(p);
 }
 
 rg_tensor *rg_attention(rg_ctx *c, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,

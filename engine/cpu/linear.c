@@ -1,0 +1,301 @@
+/*
+ * Linear layers and matrix products in oneDNN tiles (dnn.h). The weight is read as the checkpoint stores it, [n_out, n_in],
+ * without a packed copy: on large products that costs 3% (docs/speed.md). A weight of another dtype is widened in blocks of
+ * output columns that stay in cache. Few rows (a timestep's modulation) are bound by reading the weight: matrix times vector.
+ */
+#include <omp.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "engine/cpu/dnn.h"
+#include "engine/cpu/fast.h"
+#include "engine/cpu/rows.h"
+#include "engine/ops/define.h"
+
+enum {
+    GEMV_MAX_ROWS = 4,                  /* up to here reading the weight once per row is faster than packing it */
+    GEMV_BLOCK = 16,                    /* weight rows that stay in L2 while all rows of x pass */
+    WIDE_BYTES = 8 << 20                /* of weights widened at a time */
+};
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+void rg_cpu_tiles(int64_t M, int64_t N, int64_t K, int64_t *tile_m, int64_t *tile_n)
+{
+    const double work = 2.0 * (double)M * (double)N * (double)K;
+    double wanted = work / 24.0;        /* floating-point operations of a tile */
+
+    wanted = fmin(fmax(wanted, 6e6), 1.2e9);
+    const double side = sqrt(wanted / (2.0 * (double)(K ? K : 1)));     /* square tiles read least */
+    int64_t m = divide_up((int64_t)side, 64) * 64, n;
+
+    m = smaller(m, M);
+    if (M - m < m / 4)
+        m = M;                          /* no sliver at the end */
+    else
+        m = divide_up(divide_up(M, divide_up(M, m)), 16) * 16;          /* equal shares */
+    n = divide_up((int64_t)(wanted / (2.0 * (double)(K ? K : 1)) / (double)(m ? m : 1)), 64) * 64;
+    n = n < 64 ? 64 : n;
+    n = N <= n ? N : divide_up(divide_up(N, divide_up(N, n)), 32) * 32;
+    *tile_m = m < 1 ? 1 : m;
+    *tile_n = n < 1 ? 1 : n;
+}
+
+const rg_tensor *rg_cpu_as(rg_ctx *c, const rg_tensor *x, rg_dtype dtype)
+{
+    if (!x || (x->dtype == dtype && rg_is_contiguous(x)))
+        return x;
+    rg_tensor *t = rg_tensor_new(c, dtype, x->n_dims, x->shape);
+    if (t)
+        rg_cpu_copy(c, t, x);
+    return t;
+}
+
+char *rg_cpu_scratch(rg_ctx *c, size_t nbytes, int *n_threads)
+{
+    const size_t each = (nbytes + 63) / 64 * 64;
+
+    *n_threads = omp_get_max_threads();
+    rg_tensor *t = rg_new1(c, RG_U8, (int64_t)(each ? each : 64) * *n_threads);
+    return t ? t->data : NULL;
+}
+
+/* ---- many products of one shape, in tiles --------------------------------------------------------------------------- */
+
+/* Base pointers of one product: out[M, N] = a[M, K] b[K, N]. */
+typedef struct product {
+    const char *a, *b;
+    const float *bias;
+    char *out;
+} product;
+
+/* Tiles of all products; full, short last row, short last column, and both: at most four primitives. */
+static void run_tiles(rg_ctx *c, const rg_gemm_shape *whole, const product *products, int64_t n_products)
+{
+    int64_t tile_m, tile_n;
+    rg_dnn *kinds[2][2] = { { NULL } };
+    size_t scratch_bytes = 0;
+    int n_threads;
+    atomic_bool failed = false;
+
+    if (whole->M == 0 || whole->N == 0)
+        return;
+    rg_cpu_tiles(whole->M, whole->N, whole->K, &tile_m, &tile_n);
+    const int64_t n_m = divide_up(whole->M, tile_m), n_n = divide_up(whole->N, tile_n);
+    const int64_t sizes_m[] = { tile_m, whole->M - (n_m - 1) * tile_m }, sizes_n[] = { tile_n, whole->N - (n_n - 1) * tile_n };
+
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++) {
+            rg_gemm_shape s = *whole;
+            s.M = sizes_m[i];
+            s.N = sizes_n[j];
+            kinds[i][j] = rg_dnn_gemm(c, &s);
+            if (kinds[i][j] && rg_dnn_scratch(kinds[i][j]) > scratch_bytes)
+                scratch_bytes = rg_dnn_scratch(kinds[i][j]);
+        }
+    char *scratch = rg_cpu_scratch(c, scratch_bytes, &n_threads);
+
+    if (!c->error) {
+        const int64_t size = (int64_t)rg_dtype_size(whole->dtype), out_size = (int64_t)rg_dtype_size(whole->out_dtype);
+        const int64_t n_tiles = n_products * n_m * n_n;
+
+#pragma omp parallel num_threads(n_threads) if (n_tiles > 1)
+        {
+            char *const own = scratch + (size_t)omp_get_thread_num() * scratch_bytes;
+
+            rg_dnn_enter();
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t t = 0; t < n_tiles; t++) {
+                const product *p = &products[t / (n_m * n_n)];
+                const int64_t j = t % (n_m * n_n) / n_m, i = t % n_m;       /* down the rows first: the weight's tile stays in cache */
+
+                if (!rg_dnn_run(kinds[i == n_m - 1][j == n_n - 1], p->a + i * tile_m * whole->a_row * size,
+                                p->b + j * tile_n * whole->b_col * size, p->bias ? p->bias + j * tile_n : NULL,
+                                p->out + (i * tile_m * whole->out_row + j * tile_n) * out_size, own))
+                    atomic_store(&failed, true);
+            }
+        }
+        if (atomic_load(&failed))
+            rg_fail(c, RG_ERR_DEVICE, "oneDNN failed in a product of %lld x %lld x %lld", (long long)whole->M, (long long)whole->N,
+                    (long long)whole->K);
+    }
+    for (int i = 0; i < 4; i++)
+        rg_dnn_release(kinds[i / 2][i % 2]);
+}
+
+/* ---- linear --------------------------------------------------------------------------------------------------------------- */
+
+/* Rows first..last-1 of the weight in `dtype`, row-major. */
+static void widen_rows(const rg_tensor *w, int64_t first, int64_t last, rg_dtype dtype, char *out)
+{
+    const int64_t K = w->shape[1];
+    const rg_simd *simd = rg_simd_get();
+
+#pragma omp parallel for schedule(static) if ((last - first) * K > ROWS_SERIAL)
+    for (int64_t r = first; r < last; r++) {
+        const char *row = (const char *)w->data + r * w->stride[0] * (int64_t)rg_dtype_size(w->dtype);
+        char *to = out + (r - first) * K * (int64_t)rg_dtype_size(dtype);
+
+        if (dtype == RG_F32)
+            simd->widen((float *)to, row, w->dtype, K);
+        else
+            for (int64_t k = 0; k < K; k += ROWS_PIECE) {
+                float piece[ROWS_PIECE];
+                const int64_t n = smaller(K - k, ROWS_PIECE);
+                simd->widen(piece, row + k * (int64_t)rg_dtype_size(w->dtype), w->dtype, n);
+                simd->narrow(to + k * (int64_t)rg_dtype_size(dtype), piece, dtype, n);
+            }
+    }
+}
+
+static void few_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const float *bias, float scale, const rg_tensor *x, int unary_kind)
+{
+    const int64_t K = weight->shape[1], N = weight->shape[0], M = rg_numel(out) / N;
+    const rg_tensor *wide_x = rg_cpu_as(c, x, RG_F32);
+    const rg_simd *simd = rg_simd_get();
+    const size_t out_size = rg_dtype_size(out->dtype);
+
+    if (!wide_x)
+        return;
+#pragma omp parallel for schedule(static) if (N * K > ROWS_SERIAL)
+    for (int64_t n = 0; n < N; n += GEMV_BLOCK) {
+        const int64_t count = smaller(GEMV_BLOCK, N - n);
+
+        for (int64_t m = 0; m < M; m++) {
+            float v[GEMV_BLOCK];
+            simd->gemv(v, (const char *)weight->data + n * K * (int64_t)rg_dtype_size(weight->dtype), weight->dtype,
+                       (const float *)wide_x->data + m * K, K, count);
+            for (int64_t i = 0; i < count; i++)
+                v[i] = v[i] * scale + (bias ? bias[n + i] : 0.0f);
+            if (unary_kind >= 0)
+                simd->unary(v, v, count, (rg_unary_kind)unary_kind);
+            simd->narrow((char *)out->data + (size_t)(m * N + n) * out_size, v, out->dtype, count);
+        }
+    }
+}
+
+static void many_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const float *bias, float scale, const rg_tensor *x,
+                      rg_dtype dtype, int unary_kind)
+{
+    const int64_t K = weight->shape[1], N = weight->shape[0], M = rg_numel(out) / N, size = (int64_t)rg_dtype_size(dtype);
+    const bool is_ready = weight->dtype == dtype && weight->stride[1] == 1;
+    const rg_tensor *in = rg_cpu_as(c, x, dtype);
+    rg_tensor *result = out->dtype == dtype ? out : rg_new2(c, dtype, M, N);
+    const int fused = unary_kind >= 0 && rg_dnn_has_unary(unary_kind) ? unary_kind : -1;
+
+    /* blocks of output columns whose widened weights fit the limit; all of them when there is nothing to widen */
+    const int64_t block = is_ready ? N : smaller(N, (WIDE_BYTES / (K * size) + 63) / 64 * 64);
+    rg_tensor *wide = is_ready ? NULL : rg_new2(c, dtype, block, K);
+
+    for (int64_t n = 0; n < N && !c->error; n += block) {
+        const int64_t count = smaller(block, N - n);
+        rg_gemm_shape s = { .M = M, .N = count, .K = K, .a_row = K, .a_col = 1, .b_row = 1, .b_col = is_ready ? weight->stride[0] : K,
+                            .out_row = N, .dtype = dtype, .out_dtype = dtype, .has_bias = bias != NULL, .unary_kind = fused, .scale = scale };
+        product p = { .a = in->data, .bias = bias ? bias + n : NULL, .out = (char *)result->data + n * size };
+
+        if (is_ready)
+            p.b = (const char *)weight->data + n * weight->stride[0] * size;
+        else {
+            widen_rows(weight, n, n + count, dtype, wide->data);
+            p.b = wide->data;
+        }
+        const int scope = rg_scope_begin(c);
+        run_tiles(c, &s, &p, 1);
+        rg_scope_end(c, scope, NULL);
+    }
+    if (!c->error && unary_kind >= 0 && fused < 0)
+        rg_cpu_unary(c, result, result, (rg_unary_kind)unary_kind);
+    if (!c->error && result != out)
+        rg_cpu_copy(c, out, &(rg_tensor){ .dtype = dtype, .n_dims = out->n_dims, .data = result->data, .storage = result->storage,
+                    .shape = { out->shape[0], out->shape[1], out->shape[2], out->shape[3], out->shape[4], out->shape[5] },
+                    .stride = { out->stride[0], out->stride[1], out->stride[2], out->stride[3], out->stride[4], out->stride[5] } });
+}
+
+void rg_cpu_linear(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const rg_tensor *x, int unary_kind)
+{
+    const int64_t K = w->weight->shape[1], N = w->weight->shape[0];
+    const float scale = w->scale ? (float)rg_get(w->scale, 0) : 1.0f;
+
+    if (rg_numel(out) == 0)
+        return;
+    if (!rg_rows_as_float(x) || !rg_rows_as_float(w->weight) || K == 0 || scale == 0.0f) {
+        rg_def_linear(c, out, w, x, unary_kind);
+        return;
+    }
+
+    const int scope = rg_scope_begin(c);
+    const rg_tensor *weight = w->weight->stride[1] == 1 ? w->weight : rg_cpu_as(c, w->weight, w->weight->dtype);
+    const float *bias = rg_rows_vector(c, w->bias);
+
+    if (c->error)
+        ;
+    else if (rg_numel(out) / N <= GEMV_MAX_ROWS && weight->stride[0] == K)
+        few_rows(c, out, weight, bias, scale, x, unary_kind);
+    else {
+        if (scale != 1.0f && bias) {    /* oneDNN scales the sum, bias and all */
+            rg_tensor *b = rg_new1(c, RG_F32, N);
+            for (int64_t i = 0; b && i < N; i++)
+                ((float *)b->data)[i] = bias[i] / scale;
+            bias = b ? b->data : NULL;
+        }
+        if (!c->error)
+            many_rows(c, out, weight, bias, scale, x, x->dtype == RG_BF16 && rg_dnn_has(RG_BF16) ? RG_BF16 : RG_F32, unary_kind);
+    }
+    rg_scope_end(c, scope, NULL);
+}
+
+/* ---- matmul ----------------------------------------------------------------------------------------------------------------- */
+
+/* Strides a product can read: one of the last two dims is unit; otherwise a copy. Both in dtype. */
+static const rg_tensor *readable(rg_ctx *c, const rg_tensor *t, rg_dtype dtype)
+{
+    const int64_t rows = t->stride[t->n_dims - 2], cols = t->stride[t->n_dims - 1];
+
+    if (t->dtype == dtype && ((cols == 1 && rows >= t->shape[t->n_dims - 1]) || (rows == 1 && cols >= t->shape[t->n_dims - 2])))
+        return t;
+    return rg_cpu_as(c, t, dtype);
+}
+
+void rg_cpu_matmul(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b)
+{
+    const int last = out->n_dims - 1;
+    const int64_t M = out->shape[last - 1], N = out->shape[last], K = a->shape[last];
+    const rg_dtype dtype = a->dtype == RG_BF16 && rg_dnn_has(RG_BF16) ? RG_BF16 : RG_F32;
+
+    if (rg_numel(out) == 0)
+        return;
+    if (!rg_rows_as_float(a) || !rg_rows_as_float(b) || K == 0) {
+        rg_def_matmul(c, out, a, b);
+        return;
+    }
+
+    const int scope = rg_scope_begin(c);
+    const rg_tensor *ra = readable(c, a, dtype), *rb = readable(c, b, dtype);
+    rg_tensor *result = out->dtype == dtype ? out : rg_tensor_new(c, dtype, out->n_dims, out->shape);
+    const int64_t n = rg_numel(out) / (M * N), size = (int64_t)rg_dtype_size(dtype);
+    product *products = rg_calloc((size_t)n, sizeof *products);
+
+    if (!products)
+        rg_fail(c, RG_ERR_NOMEM, "no memory for %lld products", (long long)n);
+    if (!c->error) {
+        const rg_gemm_shape s = { .M = M, .N = N, .K = K, .a_row = ra->stride[last - 1], .a_col = ra->stride[last],
+                                  .b_row = rb->stride[last - 1], .b_col = rb->stride[last], .out_row = N, .dtype = dtype,
+                                  .out_dtype = dtype, .unary_kind = -1, .scale = 1.0f };
+        for (int64_t i = 0; i < n; i++) {
+            int64_t at_a = 0, at_b = 0, rest = i;
+            for (int d = last - 2; d >= 0; d--) {
+                at_a += rest % out->shape[d] * ra->stride[d];
+                at_b += rest % out->shape[d] * rb->stride[d];
+                rest /= out->shape[d];
+            }
+            products[i] = (product){ .a = (const char *)ra->data + at_a * size, .b = (const char *)rb->data + at_b * size,
+                                     .out = (char *)result->data + i * M * N * size };
+        }
+        run_tiles(c, &s, products, n);
+        if (!c->error && result != out)
+            rg_cpu_copy(c, out, result);
+    }
+    rg_free(products);
+    rg_scope_end(c, scope, NULL);
+}

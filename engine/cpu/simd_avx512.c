@@ -1,0 +1,12 @@
+/* The inner loops in AVX-512 (F, BW, DQ, VL); compiled with those flags (CMakeLists.txt). */
+#include "engine/cpu/simd.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define SIMD_TABLE rg_simd_avx512
+#define SIMD_NAME "avx512"
+#define VECTOR_BYTES 64
+#define HALF_TO_FLOAT(p)   ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
+#define FLOAT_TO_HALF(p, v) _mm256_storeu_si256((__m256i *)(p), _mm512_cvtps_ph((__m512)(v), _MM_FROUND_TO_NEAREST_INT))
+#include "engine/cpu/simd_body.h"
+#endif
