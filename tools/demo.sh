@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 tools/setup.sh
 [ -f build/build.ninja ] || cmake -B build -G Ninja >&2
 cmake --build build --target rylagraph >&2
-build/rylagraph run workflows/demo.json "$@"
+build/rylagraph run workflows/demo.json --output "$PWD/output" "$@"
