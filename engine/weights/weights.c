@@ -56,34 +56,6 @@ static bool is_float(rg_dtype t)
     return t == RG_F32 || t == RG_F16 || t == RG_BF16 || t == RG_F8_E4M3 || t == RG_F8_E5M2 || t == RG_F64;
 }
 
-/* Bytes of memory that could be had without pushing anybody out; a guess from what the system says. */
-static uint64_t free_memory(void)
-{
-    unsigned long long kb = 0;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "re");
-
-    if (!f)
-        return 0;
-    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu", &kb) != 1)
-        ;
-    fclose(f);
-    uint64_t bytes = kb * 1024;
-
-    /* a container may allow less than the machine has */
-    unsigned long long limit = 0, used = 0;
-    if ((f = fopen("/sys/fs/cgroup/memory.max", "re"))) {
-        const bool has_limit = fscanf(f, "%llu", &limit) == 1;
-        fclose(f);
-        if (has_limit && (f = fopen("/sys/fs/cgroup/memory.current", "re"))) {
-            if (fscanf(f, "%llu", &used) == 1)
-                bytes = limit <= used ? 0 : limit - used < bytes ? limit - used : bytes;
-            fclose(f);
-        }
-    }
-    return bytes;
-}
-
 /* Is it wise to convert every linear weight to the compute dtype once? */
 static bool should_convert(rg_ctx *c, const rg_weights *w)
 {
@@ -102,7 +74,7 @@ static bool should_convert(rg_ctx *c, const rg_weights *w)
         return true;
     if (c->device.type != RG_CPU)       /* it is copied there anyway; memory is dear, and the device widens at its bandwidth */
         return is_shrinking || copy <= (uint64_t)MEDIUM_COPY << 20;
-    const uint64_t available = free_memory();
+    const uint64_t available = rg_available_bytes();
     return is_shrinking ? copy <= available / 2 : copy <= (uint64_t)MEDIUM_COPY << 20 && copy <= available / 8;
 }
 
