@@ -43,6 +43,17 @@ static void fill(void)
     cpu.linear = rg_cpu_linear;
     cpu.matmul = rg_cpu_matmul;
     cpu.conv2d = rg_cpu_conv2d;
+    cpu.attention = rg_cpu_attention;
+    cpu.softmax = rg_cpu_softmax;
+    cpu.layer_norm = rg_cpu_layer_norm;
+    cpu.rms_norm = rg_cpu_rms_norm;
+    cpu.group_norm = rg_cpu_group_norm;
+    cpu.modulated_norm = rg_cpu_modulated_norm;
+    cpu.gated_add = rg_cpu_gated_add;
+    cpu.norm_rope = rg_cpu_norm_rope;
+    cpu.pad2d = rg_cpu_pad2d;
+    cpu.embedding = rg_cpu_embedding;
+    cpu.interpolate = rg_cpu_interpolate;
 }
 
 const rg_backend *rg_backend_cpu(void)

@@ -51,5 +51,6 @@ const rg_tensor *rg_cpu_as(rg_ctx *c, const rg_tensor *x, rg_dtype dtype);
 
 /* n bytes for each thread of the coming parallel region, each 64-byte aligned; from c's scope. NULL once c has failed. */
 char *rg_cpu_scratch(rg_ctx *c, size_t nbytes, int *n_threads);
+int rg_cpu_thread(void);                /* which part is the caller's */
 
 #endif

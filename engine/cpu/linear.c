@@ -61,6 +61,11 @@ char *rg_cpu_scratch(rg_ctx *c, size_t nbytes, int *n_threads)
     return t ? t->data : NULL;
 }
 
+int rg_cpu_thread(void)
+{
+    return omp_get_thread_num();
+}
+
 /* ---- many products of one shape, in tiles --------------------------------------------------------------------------- */
 
 /* Base pointers of one product: out[M, N] = a[M, K] b[K, N]. */
