@@ -18,6 +18,9 @@ rg_latent *rg_latent_new(const rg_tensor *samples, const rg_tensor *noise_mask);
 /* The same fields, other samples (batch_index copied). NULL if no memory. */
 rg_latent *rg_latent_with_samples(const rg_latent *latent, const rg_tensor *samples);
 
+/* Replace the noise indices by a copy of n of them, while the latent has one holder. False if no memory. */
+bool rg_latent_set_batch_index(rg_latent *l, const int64_t *index, int n);
+
 /* ComfyUI latent_formats.py: what the denoiser sees is (samples - shift) * scale. */
 typedef struct rg_latent_format {
     const char *name;                   /* "sd15", "flux", ... */

@@ -38,6 +38,7 @@ typedef struct rg_model_sampling {
     double multiplier;                  /* timestep = sigma * multiplier: 1000 (SD3), 1 (AuraFlow, Flux ignores it) */
     int n_sigmas;
     float *sigmas;                      /* n_sigmas, rising; float32 as ComfyUI computes them */
+    float *log_sigmas;                  /* RG_SAMPLING_DISCRETE: n_sigmas natural logarithms; else NULL */
 } rg_model_sampling;
 
 typedef struct rg_denoiser rg_denoiser;
@@ -47,6 +48,8 @@ struct rg_denoiser {
     const rg_latent_format *latent_format;
     rg_model_sampling *sampling;        /* the family's default; held */
     bool uses_guidance;                 /* takes distilled guidance */
+    bool repeats_context;               /* texts of different lengths may share a batch, repeated to one length (ComfyUI
+                                           CONDCrossAttn); false: only equal lengths do (Flux) */
     size_t weight_bytes;                /* bytes of weights in use */
 
     /*
@@ -71,5 +74,28 @@ rg_model *rg_model_with_sampling(const rg_model *model, const rg_model_sampling 
 
 /* Make a sampling and its float32 sigma table. NULL if no memory. */
 rg_model_sampling *rg_model_sampling_new(rg_sampling_kind kind, rg_prediction prediction, double shift, double multiplier);
+
+/* The sigma of a (fractional) timestep, the timestep that a model is told for a sigma, and back; all in float32. */
+float rg_model_sampling_sigma(const rg_model_sampling *s, float timestep);
+float rg_model_sampling_timestep(const rg_model_sampling *s, float sigma);
+
+/* Where a fraction of the sampling lies: 0 is the start (for RG_SAMPLING_DISCRETE above every sigma), 1 is sigma 0. */
+double rg_model_sampling_percent_to_sigma(const rg_model_sampling *s, double percent);
+
+/* sigma_min is sigmas[0], sigma_max the last */
+float rg_model_sampling_max(const rg_model_sampling *s);
+
+/*
+ * One evaluation of a model: scale the input, forward, and turn its prediction into the denoised latent.
+ *   x [B, C, H, W] noisy latent at sigma    inputs  with x's batch size
+ */
+rg_tensor *rg_model_denoise(rg_ctx *c, const rg_model *m, const rg_tensor *x, float sigma, const rg_denoiser_inputs *in);
+
+/* What noise and data make together at a sigma. is_max: sigma is the schedule's largest; eps models then add pure noise. */
+rg_tensor *rg_model_noise_scaling(rg_ctx *c, const rg_model_sampling *s, float sigma, const rg_tensor *noise,
+                                  const rg_tensor *data, bool is_max);
+
+/* Undo at the last sigma what a flow's noise scaling did to the data. */
+rg_tensor *rg_model_inverse_noise_scaling(rg_ctx *c, const rg_model_sampling *s, float sigma, const rg_tensor *x);
 
 #endif

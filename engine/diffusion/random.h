@@ -10,10 +10,9 @@
 
 typedef struct rg_generator {
     uint32_t state[624];
-    int left, next;                     /* mt19937 bookkeeping */
-    bool has_normal_f32, has_normal_f64;/* the second value of the last Box-Muller pair */
-    float normal_f32;
-    double normal_f64;
+    int next;                           /* the state word that comes out next; 624: make new ones first */
+    bool has_normal;                    /* the second value of the last float64 Box-Muller pair waits */
+    double normal;
 } rg_generator;
 
 /* torch.Generator().manual_seed(seed): the low 32 bits count, as in PyTorch. */
@@ -22,7 +21,7 @@ void rg_generator_seed(rg_generator *g, uint64_t seed);
 uint32_t rg_generator_u32(rg_generator *g);
 uint64_t rg_generator_u64(rg_generator *g);
 
-/* torch.randn(n, generator=g), torch.rand(n, generator=g): n values into out. */
+/* torch.randn(n, generator=g), torch.rand(n, generator=g): n values into out. 15 then 15 are not 30 at once, as in PyTorch. */
 void rg_randn_f32(rg_generator *g, float *out, int64_t n);
 void rg_randn_f64(rg_generator *g, double *out, int64_t n);
 void rg_rand_f32(rg_generator *g, float *out, int64_t n);

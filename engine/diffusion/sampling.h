@@ -16,9 +16,9 @@ extern const char *const rg_scheduler_names[];
 typedef struct rg_sampler {
     rg_object base;
     int index;                          /* into rg_sampler_names */
-    double eta, s_noise, s_churn, s_tmin, s_tmax, r;    /* the options SamplerXxx nodes set; defaults of k_diffusion */
+    double eta, s_noise, r;             /* what SamplerXxx nodes set; 1, 1, 0.5 otherwise */
 } rg_sampler;
-rg_sampler *rg_sampler_new(int index);
+rg_sampler *rg_sampler_new(int index);  /* with default options; NULL if no memory */
 
 /* A NOISE value: RandomNoise(seed) or DisableNoise. */
 typedef struct rg_noise {
