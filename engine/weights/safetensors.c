@@ -733,14 +733,12 @@ static int open_one_shard(rg_ctx *c, const char *index_path, const char *name, r
     return ret;
 }
 
-static int open_index(rg_ctx *c, const char *path, rg_safetensors **out)
+/* Takes over the caller's hold on s, the index itself. */
+static int open_index(rg_ctx *c, shard *s, const char *path, rg_safetensors **out)
 {
     rg_safetensors *index = NULL, *f = NULL, *part = NULL;
-    shard *s = NULL;
     int ret, n_files = 0;
 
-    if ((ret = map_file(c, path, &s)) < 0)
-        return ret;
     if (!(index = safetensors_new(c, path, 1))) {
         rg_unref(s);
         return c->error;
@@ -795,20 +793,27 @@ done:
     return ret;
 }
 
-int rg_safetensors_open(rg_ctx *c, const char *path, rg_safetensors **out)
+/* Takes over the caller's hold on s. */
+static int open_either(rg_ctx *c, shard *s, const char *path, rg_safetensors **out)
 {
     static const char suffix[] = ".safetensors.index.json";
     const size_t n = strlen(path);
+
+    if (n >= sizeof suffix - 1 && !strcmp(path + n - (sizeof suffix - 1), suffix))
+        return open_index(c, s, path, out);
+    return open_shard(c, s, path, out);
+}
+
+int rg_safetensors_open(rg_ctx *c, const char *path, rg_safetensors **out)
+{
     shard *s = NULL;
     int ret;
 
     if (c->error)
         return c->error;
-    if (n >= sizeof suffix - 1 && !strcmp(path + n - (sizeof suffix - 1), suffix))
-        return open_index(c, path, out);
     if ((ret = map_file(c, path, &s)) < 0)
         return ret;
-    return open_shard(c, s, path, out);
+    return open_either(c, s, path, out);
 }
 
 int rg_safetensors_parse(rg_ctx *c, const void *bytes, size_t n_bytes, const char *what, rg_safetensors **out)
@@ -821,7 +826,7 @@ int rg_safetensors_parse(rg_ctx *c, const void *bytes, size_t n_bytes, const cha
         return c->error;
     s->bytes = bytes;
     s->n_bytes = n_bytes;
-    return open_shard(c, s, what, out);
+    return open_either(c, s, what, out);
 }
 
 void rg_safetensors_close(rg_safetensors *f)

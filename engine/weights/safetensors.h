@@ -36,7 +36,7 @@ int rg_safetensors_open(rg_ctx *c, const char *path, rg_safetensors **out);
 /* Let go of one hold (rg_unref); the map stays while tensors view it. */
 void rg_safetensors_close(rg_safetensors *f);
 
-/* The same checks on bytes in memory that outlive the result; for tests. `what` stands for the file in errors. */
+/* The same on bytes in memory that outlive the result; for tests. `what` stands for the path. */
 int rg_safetensors_parse(rg_ctx *c, const void *bytes, size_t n_bytes, const char *what, rg_safetensors **out);
 
 /* Entries are sorted by name (strcmp), so those with one prefix are neighbours. */
