@@ -15,24 +15,33 @@
 
 enum { MAX_DEPTH = 16 };                /* of folders in folders: a link may lead round in a circle */
 
-/* True if the path, taken by its letters, stays in the folder it starts from and is not empty. */
-static bool is_inside(const char *path)
+/*
+ * The path without "." and "..", taken by its letters: "a/../b" is "b" even if there is no a. out has room for it. False if it is
+ * absolute, empty, or leaves the folder that it starts from.
+ */
+static bool clean_path(const char *path, char *out)
 {
-    int depth = 0;
+    size_t n_out = 0;
 
-    if (!*path || *path == '/')
+    if (*path == '/')
         return false;
     while (*path) {
         const size_t n = strcspn(path, "/");
-        if (n == 2 && !memcmp(path, "..", 2))
-            depth--;
-        else if (n && !(n == 1 && *path == '.'))
-            depth++;
-        if (depth < 0)
-            return false;
+        if (n == 2 && !memcmp(path, "..", 2)) {
+            if (!n_out)
+                return false;
+            while (n_out && out[--n_out] != '/')
+                continue;
+        } else if (n && !(n == 1 && *path == '.')) {
+            if (n_out)
+                out[n_out++] = '/';
+            memcpy(out + n_out, path, n);
+            n_out += n;
+        }
         path += n + (path[n] == '/');
     }
-    return depth > 0;
+    out[n_out] = '\0';
+    return n_out > 0;
 }
 
 static bool is_file(const char *path)
@@ -145,15 +154,20 @@ int rg_embedding_load(rg_ctx *c, const char *const *roots, int n_roots, const ch
     char *path = NULL;
 
     *out = NULL;
-    if (rg_check(c) < 0 || !is_inside(name))
+    if (rg_check(c) < 0)
         return c->error;
-    for (int i = 0; i < n_roots && !path && !c->error; i++) {
+    char *clean = rg_malloc(strlen(name) + 1);
+    if (!clean)
+        return rg_fail(c, RG_ERR_NOMEM, "no memory for a path");
+    for (int i = 0; clean_path(name, clean) && i < n_roots && !path && !c->error; i++) {
         char *folder = rg_asprintf("%s/embeddings", roots[i]);
         if (!folder)
-            return rg_fail(c, RG_ERR_NOMEM, "no memory for a path");
-        path = search(c, folder, name, 0);
+            rg_fail(c, RG_ERR_NOMEM, "no memory for a path");
+        else
+            path = search(c, folder, clean, 0);
         rg_free(folder);
     }
+    rg_free(clean);
     if (!path)
         return c->error;
     const int scope = rg_scope_begin(c);

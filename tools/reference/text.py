@@ -209,21 +209,23 @@ def make_prompts(args):
     text, ends = blob([p.encode() for p in prompts])
     tensors = {"text": text, "ends": ends}
     for name, tok in tokenizers([EMBEDDINGS]).items():
-        ids, weights, lengths, counts = [], [], [], []
+        ids, lengths, counts, weighted = [], [], [], []
         for p in prompts:
             batches = tok.tokenize_with_weights(p)
             counts.append(len(batches))
             for b in batches:
-                while len(b) > 2 and name.startswith("t5") and b[-1] == b[-2] == (0, 1.0):
+                while len(b) > 2 and all(isinstance(t, int) and (t, w) == (tok.pad_token, 1.0) for t, w in b[-2:]):
                     b = b[:-1]              # runs of padding say nothing
                 lengths.append(len(b))
-                ids += [t if isinstance(t, int) else -1 for t, _ in b]
-                # the row of an embedding is told by its first element
-                weights += [w if isinstance(t, int) else w + 1000 * float(t.reshape(-1)[0]) for t, w in b]
+                for t, w in b:
+                    # weights that are not 1, and rows of embeddings, told by their first element
+                    if not isinstance(t, int) or w != 1.0:
+                        weighted.append((len(ids), w, 0.0 if isinstance(t, int) else float(t.reshape(-1)[0])))
+                    ids.append(t if isinstance(t, int) else -1)
         tensors["ids." + name] = i32(ids)
-        tensors["weights." + name] = torch.tensor(weights, dtype=torch.float64)
         tensors["lengths." + name] = i32(lengths)
         tensors["sections." + name] = i32(counts)
+        tensors["weighted." + name] = torch.tensor(weighted, dtype=torch.float64)     # (token, weight, first element)
     common.save("text/prompts.safetensors", tensors, {"seed": args.seed})
 
 
