@@ -23,6 +23,7 @@ import common
 
 warnings.simplefilter("ignore")
 common.comfyui()
+import comfy.utils                          # noqa: E402
 import folder_paths                         # noqa: E402
 import nodes                                # noqa: E402
 
@@ -448,9 +449,59 @@ def decode(files):
     return tensors, failed
 
 
+# ---- resizing ---------------------------------------------------------------------------------------------------------------
+
+def resizing():
+    """case I: I.in [B, C, H, W], I.out, and in the metadata what was done to it"""
+    tensors, cases = {}, []
+
+    def case(x, width, height, method, crop):
+        i = len(cases)
+        name = "in%d" % next((k for k, t in enumerate(inputs) if t is x))
+        tensors[name] = x
+        out = comfy.utils.common_upscale(x, width, height, method, crop)
+        if method == "lanczos":             # 8-bit values over 255: stored as such
+            u8 = (out * 255).round().to(torch.uint8)
+            assert torch.equal(torch.from_numpy(u8.numpy().astype(np.float32) / 255.0), out)
+            out = u8
+        tensors["%d.out" % i] = out
+        cases.append({"in": name, "width": width, "height": height, "method": method, "crop": crop})
+
+    g = torch.Generator().manual_seed(5)
+    image = torch.from_numpy(picture(19, 13).astype(np.float32) / 255.0).movedim(-1, 0)[None].contiguous()
+    noisy = torch.rand((2, 3, 7, 12), generator=g) * 1.4 - 0.2
+    dot, line = torch.rand((1, 3, 1, 1), generator=g), torch.rand((1, 3, 1, 23), generator=g)
+    alpha = torch.from_numpy(picture(14, 9, 4).astype(np.float32) / 255.0).movedim(-1, 0)[None].contiguous()
+    latent = torch.randn((2, 4, 9, 12), generator=g)
+    deep = torch.randn((1, 16, 8, 10), generator=g)
+    latent[0, :, 2:4, 3:6] = 0.0        # no direction
+    latent[1, :, 5, 6] = latent[1, :, 5, 5] * -2.0      # opposite ones
+    latent[1, :, 5, 8] = latent[1, :, 5, 7]             # equal ones
+    inputs = [image, noisy, dot, line, alpha, latent, deep]
+
+    sizes = ((38, 26), (19, 21), (29, 13), (7, 5), (1, 1), (9, 30), (19, 13), (18, 14), (41, 4))
+    for method in ("nearest-exact", "bilinear", "area", "bicubic", "lanczos"):
+        for w, h in sizes:
+            case(image, w, h, method, "disabled")
+        case(noisy, 15, 6, method, "disabled")
+        case(noisy, 6, 14, method, "center")
+        case(noisy, 23, 4, method, "center")
+        case(dot, 3, 4, method, "disabled")
+        case(line, 7, 3, method, "disabled")
+    for w, h in ((28, 18), (5, 4), (14, 20), (14, 9)):
+        case(alpha, w, h, "lanczos", "disabled")
+    for w, h in ((24, 12), (13, 10), (7, 5), (12, 9), (1, 1), (40, 4)):
+        case(latent, w, h, "bislerp", "disabled")
+    case(latent, 10, 20, "bislerp", "center")
+    case(deep, 16, 15, "bislerp", "disabled")
+    return tensors, cases
+
+
 if __name__ == "__main__":
     files = {**png_files(), **jpeg_files(), **webp_files()}
     tensors, failed = decode(files)
     for k, v in failed.items():
         print("  cannot load", k, "-", v)
     common.save("media/decode.safetensors", tensors, {"pillow": PIL.__version__, "failed": json.dumps(failed), "files": json.dumps(list(files))})
+    tensors, cases = resizing()
+    common.save("media/resize.safetensors", tensors, {"cases": json.dumps(cases)})
