@@ -1,6 +1,8 @@
 /* Which format a file is, frames that grow as they are decoded, and turning them upright. The formats are in png.c, jpeg.c, webp.c. */
 #include "engine/media/picture.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/media/codec.h"
@@ -187,6 +189,61 @@ int rg_picture_decode(rg_ctx *c, const void *bytes, size_t n_bytes, rg_picture *
 done:
     rg_picture_free(p);
     return ret;
+}
+
+/* Put the file's name before the message of a failure that knew only bytes. */
+static int name_failure(rg_ctx *c, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char text[sizeof c->message];
+
+    snprintf(text, sizeof text, "%s", c->message);
+    snprintf(c->message, sizeof c->message, "%.200s: %.800s", slash ? slash + 1 : path, text);
+    return c->error;
+}
+
+static int read_whole(rg_ctx *c, const char *path, uint8_t **bytes, size_t *n_bytes)
+{
+    FILE *file = fopen(path, "rb");
+    uint8_t *data = NULL, *larger;
+    size_t n = 0, room = 0, got;
+
+    if (!file)
+        return rg_fail(c, errno == ENOENT ? RG_ERR_NOT_FOUND : RG_ERR_IO, "opening the picture failed: %s", strerror(errno));
+    do {
+        if (room - n < 4096) {
+            room = room ? 2 * room : 65536;
+            if (!(larger = rg_realloc(data, room))) {
+                rg_fail(c, RG_ERR_NOMEM, "out of memory for a picture file of more than %zu bytes", n);
+                break;
+            }
+            data = larger;
+        }
+        n += got = fread(data + n, 1, room - n, file);
+    } while (got);
+    if (!c->error && ferror(file))
+        rg_fail(c, RG_ERR_IO, "reading the picture failed: %s", strerror(errno));
+    fclose(file);
+    if (c->error) {
+        rg_free(data);
+        return c->error;
+    }
+    *bytes = data;
+    *n_bytes = n;
+    return 0;
+}
+
+int rg_picture_load(rg_ctx *c, const char *path, rg_picture **out)
+{
+    uint8_t *bytes = NULL;
+    size_t n_bytes;
+
+    if (read_whole(c, path, &bytes, &n_bytes) < 0)
+        return name_failure(c, path);
+    if (rg_picture_decode(c, bytes, n_bytes, out) < 0)
+        name_failure(c, path);
+    rg_free(bytes);
+    return c->error;
 }
 
 void rg_picture_free(rg_picture *p)

@@ -30,6 +30,9 @@ typedef struct rg_picture {
 int rg_picture_decode(rg_ctx *c, const void *bytes, size_t n_bytes, rg_picture **out);
 void rg_picture_free(rg_picture *p);
 
+/* The same for a whole file; the message begins with the file's name. Also RG_ERR_NOT_FOUND, RG_ERR_IO. */
+int rg_picture_load(rg_ctx *c, const char *path, rg_picture **out);
+
 /* Size as stored (before orientation) from the header alone; same errors, except that no limit is checked. */
 int rg_picture_size(rg_ctx *c, const void *bytes, size_t n_bytes, int64_t *width, int64_t *height);
 
@@ -39,7 +42,7 @@ typedef struct rg_picture_text {
 } rg_picture_text;
 
 /*
- * Encode 8-bit pixels [height, width, channels], channels 1 (grey), 3 (RGB) or 4 (RGBA); JPEG takes RGB alone.
+ * Encode 8-bit pixels [height, width, channels]: 1 (grey), 3 (RGB) or 4 (RGBA) channels; PNG also 2 (grey and alpha), JPEG RGB alone.
  * *bytes is the caller's: rg_free() it. Same input, same bytes, every time.
  *   level    PNG: zlib level 0..9; ComfyUI uses 4 to save and 1 for previews
  *   quality  JPEG, WebP: 0..100; for lossless WebP the effort

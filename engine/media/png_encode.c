@@ -103,13 +103,13 @@ static int write_text(rg_ctx *c, png_structp png, struct writer *w, const rg_pic
 int rg_png_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int channels, int level,
                   const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes)
 {
-    static const int colors[] = { 0, PNG_COLOR_TYPE_GRAY, 0, PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA };
+    static const int colors[] = { 0, PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA };
     struct writer *w;
     png_structp png;
     png_infop info;
 
-    if (width < 1 || height < 1 || width > INT32_MAX / 8 || height > INT32_MAX || (channels != 1 && channels != 3 && channels != 4))
-        return rg_fail(c, RG_ERR_SHAPE, "no PNG file can hold %lld x %lld pixels of %d channels, wanted 1, 3 or 4", (long long)width, (long long)height, channels);
+    if (width < 1 || height < 1 || width > INT32_MAX / 8 || height > INT32_MAX || channels < 1 || channels > 4)
+        return rg_fail(c, RG_ERR_SHAPE, "no PNG file can hold %lld x %lld pixels of %d channels, wanted 1 to 4", (long long)width, (long long)height, channels);
     if (!(w = rg_calloc(1, sizeof *w)))
         return rg_fail(c, RG_ERR_NOMEM, "out of memory for a PNG encoder");
     png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, w, on_write_error, on_warning, NULL, on_malloc, on_free);

@@ -1,0 +1,40 @@
+/* ImageBatch: join two batches of pictures. Source: ComfyUI nodes.py. */
+#include "nodes/image/image_node.h"
+
+struct args {
+    const rg_tensor *image1, *image2;
+};
+
+static const rg_input inputs[] = {
+    RG_LINK("image1", image1, RG_IMAGE),
+    RG_LINK("image2", image2, RG_IMAGE),
+    RG_END
+};
+
+/* Pictures of another size are cropped and resized to that of the first. */
+static int execute(rg_exec *x, const void *in, rg_value *out)
+{
+    const struct args *a = in;
+    const rg_tensor *image2 = a->image2;
+
+    if (rg_image_check(x->ctx, a->image1, "image1") < 0 || rg_image_check(x->ctx, image2, "image2") < 0)
+        return x->ctx->error;
+    if (rg_dim(a->image1, 3) != rg_dim(image2, 3))
+        return rg_fail(x->ctx, RG_ERR_SHAPE, "image1 has %lld channels, image2 %lld: they cannot be one batch",
+                       (long long)rg_dim(a->image1, 3), (long long)rg_dim(image2, 3));
+    if (rg_dim(a->image1, 1) != rg_dim(image2, 1) || rg_dim(a->image1, 2) != rg_dim(image2, 2))
+        image2 = rg_image_upscale(x->ctx, image2, rg_dim(a->image1, 2), rg_dim(a->image1, 1), RG_RESIZE_BILINEAR, true);
+    return give(x, &out[0], RG_IMAGE, rg_concat(x->ctx, here(x, a->image1), here(x, image2), 0));
+}
+
+const rg_node rg_node_image_batch = {
+    .class_type    = "ImageBatch",
+    .display_name  = "Batch Images",
+    .category      = "image",
+    .description   = "Put pictures together into one batch; the second ones take the size of the first.",
+    .inputs        = inputs,
+    .outputs       = { { "IMAGE", RG_IMAGE } },
+    .args_size     = sizeof(struct args),
+    .python_module = "nodes",
+    .execute       = execute,
+};
