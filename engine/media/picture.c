@@ -236,7 +236,7 @@ static int read_whole(rg_ctx *c, const char *path, uint8_t **bytes, size_t *n_by
 int rg_picture_load(rg_ctx *c, const char *path, rg_picture **out)
 {
     uint8_t *bytes = NULL;
-    size_t n_bytes;
+    size_t n_bytes = 0;
 
     if (read_whole(c, path, &bytes, &n_bytes) < 0)
         return name_failure(c, path);
