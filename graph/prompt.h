@@ -46,9 +46,10 @@ const char *rg_prompt_node(const rg_prompt *p, int i, const rg_node **type);
 /*
  * Check everything against the node table, collect every error, convert constants in place. Source: ComfyUI execution.py.
  *   targets  NULL, or the only output nodes to run: n_targets ids (a request's partial_execution_targets)
- *   answer   the body a ComfyUI server would send: {"error": {...}, "node_errors": {...}}; a new json object, the caller's
- *   returns  0 when at least one output is valid (answer then has the other outputs' node_errors and error null), else
- *            RG_ERR_INVALID; RG_ERR_NOMEM (*answer is NULL)
+ *   answer   the body a ComfyUI server would send: {"error": {...}, "node_errors": {...}}; a new json object, the caller's; NULL
+ *            when nothing is wrong
+ *   returns  0 when at least one output is valid (error is then null and node_errors those of the others), else RG_ERR_INVALID;
+ *            RG_ERR_NOMEM (*answer is NULL)
  * Stricter than ComfyUI, with its own error types: a constant on an input that only takes links, NaN, a name outside a list of
  * the newer node style; and a cycle gets an error of its own (type "dependency_cycle") on the node where it closes.
  */

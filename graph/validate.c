@@ -722,6 +722,11 @@ static int finish_answer(validation *v, struct json_object *error, struct json_o
         *answer = NULL;
         return v->error;
     }
+    if (!error && json_object_object_length(node_errors) == 0) {
+        json_object_put(node_errors);
+        *answer = NULL;
+        return 0;
+    }
     *answer = json_object_new_object();
     put(*answer, "error", error);
     put(*answer, "node_errors", node_errors);
