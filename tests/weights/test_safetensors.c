@@ -364,7 +364,7 @@ TEST(ten_thousand_tensors_open_in_milliseconds)
 
     *p++ = '{';
     for (int i = 0; i < N; i++)
-        p += sprintf(p, "%s\"model.diffusion_model.blocks.%d.attention.to_q.weight\":{\"dtype\":\"U8\",\"shape\":[2,1],\"data_offsets\":[%d,%d]}",
+        p += snprintf(p, 160, "%s\"model.diffusion_model.blocks.%d.attention.to_q.weight\":{\"dtype\":\"U8\",\"shape\":[2,1],\"data_offsets\":[%d,%d]}",
                      i ? "," : "", (i * 7919) % N, 2 * i, 2 * i + 2);
     strcpy(p, "}");
     image m = make(header, 2 * N);
