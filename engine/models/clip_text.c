@@ -77,7 +77,8 @@ static int load_layer(rg_ctx *c, rg_weights *w, const rg_clip_text_config *g, in
 
 int rg_clip_text_load(rg_ctx *c, rg_weights *w, rg_clip_text **out)
 {
-    static const char *const ignored[] = { "*position_ids", "logit_scale", "text_projection", NULL };
+    /* files of whole CLIP models bring their other half along */
+    static const char *const ignored[] = { "*position_ids", "logit_scale", "text_projection", "vision_model.*", "visual_projection.*", NULL };
     rg_clip_text_config g;
     rg_clip_text *m;
     int ret;

@@ -42,8 +42,6 @@ static const struct { const char *name; rg_file_kind kind; const char *title; } 
     { "controlnet_blocks.0.linear.weight",           RG_FILE_CONTROLNET,  "ControlNet for Flux" },
     { "control_model.zero_convs.0.0.weight",         RG_FILE_CONTROLNET,  "ControlNet" },
     { "zero_convs.0.0.weight",                       RG_FILE_CONTROLNET,  "ControlNet" },
-    { "vision_model.encoder.layers.0.layer_norm1.weight", RG_FILE_CLIP_VISION, "CLIP vision model" },
-    { "visual.transformer.resblocks.0.attn.in_proj_weight", RG_FILE_CLIP_VISION, "CLIP vision model in OpenCLIP layout" },
     { "emb_params",                                  RG_FILE_EMBEDDING,   "textual inversion embedding" },
     { "string_to_param",                             RG_FILE_EMBEDDING,   "textual inversion embedding" },
     { "body.0.rdb1.conv1.weight",                    RG_FILE_UPSCALER,    "ESRGAN upscaling model" },
@@ -126,6 +124,11 @@ static const char *const text_prefixes[] = {
     "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", "cond_stage_model.model.", "conditioner.embedders.0.model.",
     "conditioner.embedders.1.model.", "text_encoders.umt5xxl.transformer.", "text_encoders.qwen25_7b.transformer.",
     "text_encoders.llama.transformer.", "text_encoders.gemma2_2b.transformer.",
+};
+/* A whole CLIP has a text half too: ComfyUI's text loaders take that, so these are asked for last. */
+static const struct { const char *name; const char *title; } vision[] = {
+    { "vision_model.encoder.layers.0.layer_norm1.weight",      "CLIP vision model" },
+    { "visual.transformer.resblocks.0.attn.in_proj_weight",    "CLIP vision model in OpenCLIP layout" },
 };
 static const char *const vae_prefixes[] = { "", "vae.", "first_stage_model." };
 
@@ -313,7 +316,14 @@ void rg_detect(const rg_safetensors *f, rg_detected *out)
     if (out->n_parts > 0) {
         out->title = out->parts[0].title;
         out->kind = out->n_parts > 1 ? RG_FILE_CHECKPOINT : out->parts[0].kind;
+        return;
     }
+    for (size_t i = 0; i < sizeof vision / sizeof *vision; i++)
+        if (rg_safetensors_find(f, vision[i].name)) {
+            out->kind = RG_FILE_CLIP_VISION;
+            out->title = vision[i].title;
+            return;
+        }
 }
 
 const rg_part *rg_detected_part(const rg_detected *d, rg_file_kind kind)

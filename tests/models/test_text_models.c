@@ -9,9 +9,9 @@
  */
 #define CLOSE 1e-5
 
-static rg_weights *open_weights(rg_ctx *c, const char *path)
+static rg_weights *open_weights(rg_ctx *c, const char *path, rg_dtype storage)
 {
-    const rg_weight_options options = { .compute_dtype = RG_F32, .storage_dtype = RG_N_DTYPES };
+    const rg_weight_options options = { .compute_dtype = RG_F32, .storage_dtype = storage };
     rg_safetensors *f = NULL;
     rg_weights *w = NULL;
 
@@ -21,9 +21,9 @@ static rg_weights *open_weights(rg_ctx *c, const char *path)
     return w;
 }
 
-static rg_clip_text *load_clip(rg_ctx *c, const char *path)
+static rg_clip_text *load_clip_as(rg_ctx *c, const char *path, rg_dtype storage)
 {
-    rg_weights *w = open_weights(c, path);
+    rg_weights *w = open_weights(c, path, storage);
     rg_clip_text *m = NULL;
 
     if (w)
@@ -32,9 +32,14 @@ static rg_clip_text *load_clip(rg_ctx *c, const char *path)
     return m;
 }
 
+static rg_clip_text *load_clip(rg_ctx *c, const char *path)
+{
+    return load_clip_as(c, path, RG_N_DTYPES);
+}
+
 static rg_t5 *load_t5(rg_ctx *c, const char *path)
 {
-    rg_weights *w = open_weights(c, path);
+    rg_weights *w = open_weights(c, path, RG_N_DTYPES);
     rg_t5 *m = NULL;
 
     if (w)
@@ -95,6 +100,68 @@ TEST(clip_toy_matches_comfyui)
         CHECK_CLOSE(c, out.pooled, test_get(f, c, "reference.masked_pooled"), CLOSE);
         rg_unref(m);
     }
+}
+
+/* Every parameter rounded to fp8, computed in float32: what UNETLoader's weight_dtype means, here on a text model. */
+TEST(fp8_storage_matches_comfyui)
+{
+    test_fixture *f = test_open("models/clip_toy.safetensors");
+
+    FOR_EACH_DEVICE(c) {
+        for (int k = 0; k < 2; k++) {
+            rg_clip_text *m = load_clip_as(c, test_path("models/clip_toy.safetensors"), k ? RG_F8_E5M2 : RG_F8_E4M3);
+            rg_clip_text_out out = { 0 };
+            CHECK_OK(c);
+            if (!m)
+                return;
+            rg_clip_text_forward(c, m, rg_clip_text_embed(c, m, test_get(f, c, "reference.ids")), NULL, counts_of(f, c, "reference.n_tokens"),
+                                 RG_CLIP_LAST, true, &out);
+            CHECK_CLOSE(c, out.last, test_get(f, c, k ? "reference.e5m2_last" : "reference.e4m3_last"), CLOSE);
+            rg_unref(m);
+        }
+    }
+}
+
+/*
+ * A context that computes in bf16 or f16 changes nothing here, as in ComfyUI: activations are float32. Two runs give the same bytes.
+ * The distances beside ours are what rounding the weights alone costs ComfyUI.
+ */
+TEST(text_models_compute_in_float32_always)
+{
+    test_fixture *f = test_open("models/clip_toy.safetensors");
+    rg_ctx *plain = test_ctx();
+    rg_clip_text *m = load_clip(plain, test_path("models/clip_toy.safetensors"));
+    const int64_t *n = counts_of(f, plain, "reference.n_tokens");
+    rg_clip_text_out wanted = { 0 };
+
+    CHECK_OK(plain);
+    if (!m)
+        return;
+    rg_clip_text_forward(plain, m, rg_clip_text_embed(plain, m, test_get(f, plain, "reference.ids")), NULL, n, -1, true, &wanted);
+    for (int k = 0; k < 3; k++) {
+        const rg_dtype dtype = (rg_dtype[]){ RG_F32, RG_BF16, RG_F16 }[k];
+        rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, dtype, NULL);
+        rg_clip_text_out out = { 0 };
+        double worst = 0.0, largest = 0.0;
+        const rg_tensor *reference = test_get(f, c, "reference.last");
+
+        rg_clip_text_forward(c, m, rg_clip_text_embed(c, m, test_get(f, c, "reference.ids")), NULL, n, -1, true, &out);
+        CHECK_CLOSE(c, out.last, wanted.last, 0.0);
+        CHECK_CLOSE(c, out.hidden, wanted.hidden, 0.0);
+        CHECK_CLOSE(c, out.projected, wanted.projected, 0.0);
+        for (int64_t i = 0; i < rg_numel(reference); i++) {
+            worst = fmax(worst, fabs(rg_get(out.last, i) - rg_get(reference, i)));
+            largest = fmax(largest, fabs(rg_get(reference, i)));
+        }
+        if (k) {
+            const double comfy = atof(test_meta(f, k == 1 ? "bf16_distance" : "f16_distance"));
+            printf("(%s: ours %.2g, ComfyUI's %.2g) ", rg_dtype_name(dtype), worst / largest, comfy);
+            CHECK(worst / largest <= 1.5 * comfy);
+        }
+        rg_ctx_free(c);
+    }
+    rg_unref(m);
+    rg_ctx_free(plain);
 }
 
 TEST(t5_toy_matches_comfyui)

@@ -95,6 +95,9 @@ TEST(checkpoints_and_others)
     check("double_blocks.0.img_attn.norm.key_norm.scale img_in.weight controlnet_blocks.0.weight", RG_FILE_CONTROLNET,
           "ControlNet for a diffusion transformer", 0, 0, "");
     check("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight lora_unet_double_blocks_0_img_attn_qkv.alpha", RG_FILE_LORA, "LoRA", 0, 0, "");
+    check("vision_model.encoder.layers.0.layer_norm1.weight", RG_FILE_CLIP_VISION, "CLIP vision model", 0, 0, "");
+    check("vision_model.encoder.layers.0.layer_norm1.weight text_model.encoder.layers.0.mlp.fc1.weight", RG_FILE_TEXT_ENCODER, "CLIP-L text encoder", 1,
+          RG_FAMILY_CLIP_L, "");
     check("emb_params", RG_FILE_EMBEDDING, "textual inversion embedding", 0, 0, "");
     check("a b c", RG_FILE_UNKNOWN, "unknown", 0, 0, "");
     check("", RG_FILE_UNKNOWN, "unknown", 0, 0, "");

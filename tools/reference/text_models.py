@@ -28,15 +28,15 @@ PROMPTS = [
 OPS = comfy.ops.manual_cast
 
 
-def clip_model(sd, prefix="text_model."):
+def clip_model(sd, prefix="text_model.", dtype=torch.float32):
     """ComfyUI's CLIPTextModel with the sizes of a state dict; the table of tokens is replaced, as its size is fixed in there."""
     tokens, positions = (sd[prefix + "embeddings.%s_embedding.weight" % k] for k in ("token", "position"))
     layers = 1 + max(int(k.split(".")[3]) for k in sd if ".layers." in k)
     config = dict(num_hidden_layers=layers, hidden_size=tokens.shape[1], num_attention_heads=tokens.shape[1] // 64,
                   intermediate_size=sd[prefix + "encoder.layers.0.mlp.fc1.weight"].shape[0], hidden_act="quick_gelu",
                   max_position_embeddings=positions.shape[0], eos_token_id=tokens.shape[0] - 1)
-    m = comfy.clip_model.CLIPTextModel(config, torch.float32, "cpu", OPS)
-    m.text_model.embeddings.token_embedding = OPS.Embedding(tokens.shape[0], tokens.shape[1], dtype=torch.float32)
+    m = comfy.clip_model.CLIPTextModel(config, dtype, "cpu", OPS)
+    m.text_model.embeddings.token_embedding = OPS.Embedding(tokens.shape[0], tokens.shape[1], dtype=dtype)
     missing, _ = m.load_state_dict({k: v.float() for k, v in sd.items()}, strict=False)
     assert set(missing) <= {"text_projection.weight"}, missing
     return m
@@ -92,10 +92,19 @@ def toy_clip():
     _, out["hidden_-1_raw"], _, _ = run_clip(m, ids, 39, -1, False)
     out["masked_last"], _, out["masked_pooled"], _ = run_clip(m, ids, 39, None, True, mask)
     assert (out["masked_last"] - out["last"]).abs().max() > 0.01
+    # weights of another dtype, as ComfyUI stores them: every parameter is cast, biases and norms too
+    for name, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2)):
+        out[name + "_last"] = run_clip(clip_model(sd, dtype=dtype), ids, 39)[0]
+    # how far its own runs with rounded weights stray from float32, on weights that need all of float32
+    raw = {k: v + v * 2.0 ** -10 * common.randn(k, v.shape, 1) for k, v in sd.items()}
+    exact = run_clip(clip_model(raw), ids, 39)[0]
+    meta = {n + "_distance": common.distance(run_clip(clip_model(raw, dtype=t), ids, 39)[0], exact)
+            for n, t in (("bf16", torch.bfloat16), ("f16", torch.float16))}
+    print("ComfyUI with rounded weights:", meta)
     sd["logit_scale"] = torch.tensor(4.6055)
     sd["text_model.embeddings.position_ids"] = torch.arange(P)[None]
     common.save("models/clip_toy.safetensors", {**{k: v if v.dtype == torch.int64 else v.bfloat16() for k, v in sd.items()},
-                                                **{"reference." + k: v for k, v in out.items()}})
+                                                **{"reference." + k: v for k, v in out.items()}}, meta)
 
 
 def fill(shapes):
