@@ -213,11 +213,11 @@ static int run_one(session *s, const char *path, const rg_cli_pair *sets, int n_
     s->nodes = s->report ? json_object_new_array() : NULL;
     s->failed_text[0] = '\0';
     if (code == 0 && rg_prompt_validate(s->env, p, &answer) < 0) {
-        rg_cli_say("%s: %s", path, json_object_to_json_string(answer));
+        rg_problems_print(s->env, p, answer, stderr, path);
         code = RG_EXIT_WRONG;
     } else if (code == 0) {
         if (answer)
-            rg_cli_say("%s: %s", path, json_object_to_json_string(answer));     /* outputs that will not run */
+            rg_problems_print(s->env, p, answer, stderr, path);     /* outputs that will not run */
         const rg_run run = { .ctx = s->ctx, .env = s->env, .cache = s->cache, .listener = on_event, .listener_user = s };
         const int ret = rg_execute(&run, p);
         rg_cli_progress_end(&s->progress);
