@@ -110,7 +110,7 @@ static bool run_block(const attention_job *job, const attention_space *w, int64_
         is_ok = is_ok && rg_dnn_run(job->values[is_short_q][is_short_k], w->s, address(job->v, b, kv, key), NULL, w->o, w->dnn);
     }
     for (int64_t i = 0; i < n_queries; i++) {
-        char *to = (char *)job->out->data + (size_t)(((b * N + first + i) * H + h) * Dv) * rg_dtype_size(job->out->dtype);
+        char *to = (char *)job->out->data + (b * job->out->stride[0] + (first + i) * job->out->stride[1] + h * Dv) * (int64_t)rg_dtype_size(job->out->dtype);
 
         simd->scale(w->o + i * Dv, 1.0f / w->sum[i], Dv);
         simd->narrow(to, w->o + i * Dv, job->out->dtype, Dv);

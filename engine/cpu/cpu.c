@@ -32,6 +32,7 @@ static void fill(void)
 {
     cpu = *rg_backend_reference();      /* then every row that is faster */
     cpu.name = "cpu";
+    cpu.writes_strided = true;
     cpu.copy = rg_cpu_copy;
     cpu.binary = rg_cpu_binary;
     cpu.affine = rg_cpu_affine;

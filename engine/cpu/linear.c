@@ -154,9 +154,15 @@ static void widen_rows(const rg_tensor *w, int64_t first, int64_t last, rg_dtype
     }
 }
 
+/* From row to row of out: it is row-major, or a matrix with gaps between rows. */
+static int64_t pitch_of(const rg_tensor *out)
+{
+    return rg_is_contiguous(out) ? rg_dim(out, -1) : out->stride[0];
+}
+
 static void few_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const float *bias, float scale, const rg_tensor *x, int unary_kind)
 {
-    const int64_t K = weight->shape[1], N = weight->shape[0], M = rg_numel(out) / N;
+    const int64_t K = weight->shape[1], N = weight->shape[0], M = rg_numel(out) / N, pitch = pitch_of(out);
     const rg_tensor *wide_x = rg_cpu_as(c, x, RG_F32);
     const rg_simd *simd = rg_simd_get();
     const size_t out_size = rg_dtype_size(out->dtype);
@@ -175,7 +181,7 @@ static void few_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const f
                 v[i] = v[i] * scale + (bias ? bias[n + i] : 0.0f);
             if (unary_kind >= 0)
                 simd->unary(v, v, count, (rg_unary_kind)unary_kind);
-            simd->narrow((char *)out->data + (size_t)(m * N + n) * out_size, v, out->dtype, count);
+            simd->narrow((char *)out->data + (size_t)(m * pitch + n) * out_size, v, out->dtype, count);
         }
     }
 }
@@ -187,6 +193,7 @@ static void many_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const 
     const bool is_ready = weight->dtype == dtype && weight->stride[1] == 1;
     const rg_tensor *in = rg_cpu_as(c, x, dtype);
     rg_tensor *result = out->dtype == dtype ? out : rg_new2(c, dtype, M, N);
+    const int64_t pitch = result == out ? pitch_of(out) : N;
     const int fused = unary_kind >= 0 && rg_dnn_has_unary(unary_kind) ? unary_kind : -1;
 
     /* blocks of output columns whose widened weights fit the limit; all of them when there is nothing to widen */
@@ -196,7 +203,7 @@ static void many_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const 
     for (int64_t n = 0; n < N && !c->error; n += block) {
         const int64_t count = smaller(block, N - n);
         rg_gemm_shape s = { .M = M, .N = count, .K = K, .a_row = K, .a_col = 1, .b_row = 1, .b_col = is_ready ? weight->stride[0] : K,
-                            .out_row = N, .dtype = dtype, .out_dtype = dtype, .has_bias = bias != NULL, .unary_kind = fused, .scale = scale };
+                            .out_row = pitch, .dtype = dtype, .out_dtype = dtype, .has_bias = bias != NULL, .unary_kind = fused, .scale = scale };
         product p = { .a = in->data, .bias = bias ? bias + n : NULL, .out = (char *)result->data + n * size };
 
         if (is_ready)
@@ -211,10 +218,17 @@ static void many_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const 
     }
     if (!c->error && unary_kind >= 0 && fused < 0)
         rg_cpu_unary(c, result, result, (rg_unary_kind)unary_kind);
-    if (!c->error && result != out)
-        rg_cpu_copy(c, out, &(rg_tensor){ .dtype = dtype, .n_dims = out->n_dims, .data = result->data, .storage = result->storage,
-                    .shape = { out->shape[0], out->shape[1], out->shape[2], out->shape[3], out->shape[4], out->shape[5] },
-                    .stride = { out->stride[0], out->stride[1], out->stride[2], out->stride[3], out->stride[4], out->stride[5] } });
+    if (!c->error && result != out) {
+        rg_tensor shaped = *result;     /* with out's dims */
+        int64_t stride = 1;
+        shaped.n_dims = out->n_dims;
+        for (int d = out->n_dims - 1; d >= 0; d--) {
+            shaped.shape[d] = out->shape[d];
+            shaped.stride[d] = stride;
+            stride *= out->shape[d];
+        }
+        rg_cpu_copy(c, out, &shaped);
+    }
 }
 
 void rg_cpu_linear(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const rg_tensor *x, int unary_kind)

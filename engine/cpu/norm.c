@@ -202,7 +202,7 @@ void rg_cpu_norm_rope(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_te
                     simd->rotate(buffer, v, ca, cb, D);
                     v = buffer;
                 }
-                simd->narrow((char *)out->data + (size_t)(((b * H + h) * N + n) * D) * size, v, out->dtype, D);
+                simd->narrow((char *)out->data + (size_t)(b * out->stride[0] + h * out->stride[1] + n * out->stride[2]) * size, v, out->dtype, D);
             }
         }
     }

@@ -101,11 +101,11 @@ static rg_tensor *mlp(rg_ctx *c, const flux_stream *w, const rg_tensor *x)
     return rg_linear(c, &w->mlp_out, rg_linear_unary(c, &w->mlp_in, x, RG_GELU_TANH));
 }
 
-/* Views of q, k and v in the first 3 * D columns of x [B, N, 3 * D or more]. */
+/* Views of q, k and v in x [B, N, 3 * D]. */
 static flux_qkv split_qkv(rg_ctx *c, const flux *f, const rg_tensor *x)
 {
     const int64_t D = f->config.hidden, H = f->config.n_heads;
-    rg_tensor *t = x ? rg_view5(c, rg_slice(c, x, 2, 0, 3 * D), x->shape[0], x->shape[1], 3, H, D / H) : NULL;
+    rg_tensor *t = x ? rg_view5(c, x, x->shape[0], x->shape[1], 3, H, D / H) : NULL;
     rg_tensor *heads = rg_permute5(c, t, 2, 0, 3, 1, 4);            /* [3, B, H, N, D / H] */
 
     return (flux_qkv){
@@ -115,30 +115,40 @@ static flux_qkv split_qkv(rg_ctx *c, const flux *f, const rg_tensor *x)
     };
 }
 
-/* q, k, v of one stream: q and k are normed per head, then turned by their tokens' part of the rotary table. */
-static flux_qkv attention_inputs(rg_ctx *c, const flux *f, const flux_stream *w, const rg_tensor *x, const rg_tensor *pe)
+/* Norm each head of tokens first .. last - 1 of q or k, then turn it by its token's part of the rotary table; in place. */
+static void norm_rope(rg_ctx *c, rg_tensor *x, const rg_tensor *weight, const rg_tensor *pe, int64_t first, int64_t last)
 {
-    flux_qkv h = split_qkv(c, f, rg_linear(c, &w->qkv, x));
+    rg_tensor *part = rg_slice(c, x, 2, first, last);
 
-    h.q = rg_norm_rope(c, h.q, w->query_norm, NORM_EPS, pe);
-    h.k = rg_norm_rope(c, h.k, w->key_norm, NORM_EPS, pe);
-    return h;
+    rg_norm_rope_into(c, part, part, weight, NORM_EPS, rg_slice(c, pe, 2, first, last));
 }
 
 /*
  * Attention of a double block over both streams.  im, tm: their first modulation
  *   returns [B, N, D], not yet projected
- * Easy to get wrong: tokens join as [txt, img].
+ * Both streams write their q, k and v into one buffer, so that nothing is joined. Easy to get wrong: tokens join as [txt, img].
  */
 static rg_tensor *joint_attention(rg_ctx *c, const flux *f, const flux_double *w, const rg_tensor *img, const flux_mod *im,
                                   const rg_tensor *txt, const flux_mod *tm, const rg_tensor *pe)
 {
+    if (!img || !txt)
+        return NULL;
     const int s = rg_scope_begin(c);
-    const int64_t n_txt = txt ? txt->shape[1] : 0;
-    const flux_qkv i = attention_inputs(c, f, &w->img, modulate(c, img, im), rg_slice(c, pe, 2, n_txt, RG_TO_END));
-    const flux_qkv t = attention_inputs(c, f, &w->txt, modulate(c, txt, tm), rg_slice(c, pe, 2, 0, n_txt));
-    rg_tensor *out = rg_attention(c, rg_concat(c, t.q, i.q, 2), rg_concat(c, t.k, i.k, 2), rg_concat(c, t.v, i.v, 2), NULL, 0, false);
+    const int64_t n_txt = txt->shape[1], N = n_txt + img->shape[1];
+    rg_tensor *qkv = rg_new3(c, img->dtype, img->shape[0], N, 3 * f->config.hidden);
+    rg_tensor *m = modulate(c, txt, tm);
 
+    rg_linear_into(c, rg_slice(c, qkv, 1, 0, n_txt), &w->txt.qkv, m);
+    rg_replace(c, &m, modulate(c, img, im));
+    rg_linear_into(c, rg_slice(c, qkv, 1, n_txt, N), &w->img.qkv, m);
+    rg_replace(c, &m, NULL);
+
+    const flux_qkv h = split_qkv(c, f, qkv);
+    norm_rope(c, h.q, w->txt.query_norm, pe, 0, n_txt);
+    norm_rope(c, h.k, w->txt.key_norm, pe, 0, n_txt);
+    norm_rope(c, h.q, w->img.query_norm, pe, n_txt, N);
+    norm_rope(c, h.k, w->img.key_norm, pe, n_txt, N);
+    rg_tensor *out = rg_attention(c, h.q, h.k, h.v, NULL, 0, false);
     rg_scope_end(c, s, &out, NULL);
     return out;
 }
@@ -176,25 +186,38 @@ static void double_block(rg_ctx *c, const flux *f, const flux_double *w, const r
     rg_replace(c, txt, new_txt);
 }
 
+/* Rows first .. last - 1 of a linear layer: some of its outputs. */
+static rg_linear_weight rows_of(rg_ctx *c, const rg_linear_weight *w, int64_t first, int64_t last)
+{
+    return (rg_linear_weight){ .weight = rg_slice(c, w->weight, 0, first, last), .bias = rg_slice(c, w->bias, 0, first, last), .scale = w->scale };
+}
+
 /*
- * Single-stream block: one layer makes q, k, v and the MLP's input, one layer takes attention and MLP back.
+ * Single-stream block: linear1 makes q, k, v and the MLP's input, linear2 takes [attention, MLP] back. Both write their part of its
+ * input in place.
  *   x [B, N, D]
  */
 static rg_tensor *single_block(rg_ctx *c, const flux *f, const flux_single *w, const rg_tensor *vec, const rg_tensor *pe, const rg_tensor *x)
 {
+    if (!x)
+        return NULL;
     const int s = rg_scope_begin(c);
-    const int64_t D = f->config.hidden;
-    flux_mod m;
+    const int64_t B = x->shape[0], N = x->shape[1], D = f->config.hidden, M = f->config.mlp_hidden;
+    const rg_linear_weight qkv_rows = rows_of(c, &w->linear1, 0, 3 * D), mlp_rows = rows_of(c, &w->linear1, 3 * D, 3 * D + M);
+    rg_tensor *both = rg_new3(c, x->dtype, B, N, D + M);
+    flux_mod mod;
 
-    modulation(c, &w->mod, vec, 1, &m);
-    rg_tensor *h = rg_linear(c, &w->linear1, modulate(c, x, &m));
-    flux_qkv a = split_qkv(c, f, h);
-    a.q = rg_norm_rope(c, a.q, w->query_norm, NORM_EPS, pe);
-    a.k = rg_norm_rope(c, a.k, w->key_norm, NORM_EPS, pe);
-    rg_tensor *attn = rg_attention(c, a.q, a.k, a.v, NULL, 0, false);
-    rg_tensor *act = rg_unary(c, rg_slice(c, h, 2, 3 * D, RG_TO_END), RG_GELU_TANH);
-    rg_tensor *out = keep_finite(c, rg_gated_add(c, x, m.gate, rg_linear(c, &w->linear2, rg_concat(c, attn, act, 2))));
+    modulation(c, &w->mod, vec, 1, &mod);
+    rg_tensor *m = modulate(c, x, &mod);
+    rg_linear_unary_into(c, rg_slice(c, both, 2, D, D + M), &mlp_rows, m, RG_GELU_TANH);
+    rg_tensor *qkv = rg_linear(c, &qkv_rows, m);
+    rg_replace(c, &m, NULL);
 
+    const flux_qkv h = split_qkv(c, f, qkv);
+    norm_rope(c, h.q, w->query_norm, pe, 0, N);
+    norm_rope(c, h.k, w->key_norm, pe, 0, N);
+    rg_attention_into(c, rg_slice(c, both, 2, 0, D), h.q, h.k, h.v, NULL, 0, false);
+    rg_tensor *out = keep_finite(c, rg_gated_add(c, x, mod.gate, rg_linear(c, &w->linear2, both)));
     rg_scope_end(c, s, &out, NULL);
     return out;
 }

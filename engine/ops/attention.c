@@ -41,10 +41,11 @@ void rg_def_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
     rg_free(vv);
 }
 
-rg_tensor *rg_attention(rg_ctx *c, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
-                        float scale, bool is_causal)
+/* into dst, or (NULL) into a new tensor */
+static rg_tensor *attention(rg_ctx *c, rg_tensor *dst, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
+                            float scale, bool is_causal)
 {
-    if (!RG_READY(c, "attention", 3, q, k, v, bias) || !rg_op_float(c, "attention", q))
+    if (!RG_READY(c, "attention", 3, q, k, v, bias, dst) || !rg_op_float(c, "attention", q))
         return NULL;
     if (q->n_dims != 4 || k->n_dims != 4 || k->shape[0] != q->shape[0] || k->shape[3] != q->shape[3] ||
         k->shape[1] == 0 || q->shape[1] % k->shape[1] || k->shape[2] == 0 || (is_causal && q->shape[2] != k->shape[2]))
@@ -58,13 +59,34 @@ rg_tensor *rg_attention(rg_ctx *c, const rg_tensor *q, const rg_tensor *k, const
     }
 
     const rg_attention_args args = { scale == 0.0f ? (float)(1.0 / sqrt((double)q->shape[3])) : scale, is_causal };
-    const int s = rg_scope_begin(c);
     const int64_t scores[] = { q->shape[0], q->shape[1], q->shape[2], k->shape[2] };
-    rg_tensor *out = rg_new3(c, q->dtype, q->shape[0], q->shape[2], q->shape[1] * v->shape[3]);
+    const int64_t shape[] = { q->shape[0], q->shape[2], q->shape[1] * v->shape[3] };
+    if (dst && !rg_into_fits(c, "attention", dst, q->dtype, 3, shape))
+        return NULL;
+
+    const int s = rg_scope_begin(c);
+    rg_tensor *out = dst ? rg_into_begin(c, dst, false) : rg_tensor_new(c, q->dtype, 3, shape);
     const rg_tensor *wide_bias = bias ? rg_expand(c, bias, 4, scores) : NULL;
 
     if (out && !c->error)
         RG_RUN(c, attention, out, q, k, v, wide_bias, &args);
+    if (dst) {
+        rg_into_end(c, dst, out);
+        out = NULL;
+    }
     rg_scope_end(c, s, &out, NULL);
     return c->error ? NULL : out;
+}
+
+rg_tensor *rg_attention(rg_ctx *c, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
+                        float scale, bool is_causal)
+{
+    return attention(c, NULL, q, k, v, bias, scale, is_causal);
+}
+
+void rg_attention_into(rg_ctx *c, rg_tensor *dst, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
+                       float scale, bool is_causal)
+{
+    if (dst)
+        attention(c, dst, q, k, v, bias, scale, is_causal);
 }

@@ -4,6 +4,7 @@
 
 static const rg_backend reference = {
     .name = "reference",
+    .writes_strided = true,
     .copy = rg_def_copy,
     .binary = rg_def_binary,
     .affine = rg_def_affine,

@@ -21,6 +21,12 @@ typedef struct rg_attention_args {
 typedef struct rg_backend {
     const char *name;                   /* "cpu", "cuda" */
 
+    /*
+     * True if the rows linear, attention and norm_rope write an out whose last dim alone lies without gaps (linear: 2 dims
+     * then; norm_rope: over its own operand too). Otherwise they only get row-major ones, and the op copies.
+     */
+    bool writes_strided;
+
     void (*copy)(rg_ctx *c, rg_tensor *out, const rg_tensor *x);    /* any dtype and strides to any; shapes equal */
     void (*binary)(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b, rg_binary_kind kind);  /* a, b expanded to out's shape */
     void (*affine)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float scale, float shift);

@@ -77,6 +77,33 @@ rg_tensor *rg_new_picture_like(rg_ctx *c, const rg_tensor *x, int64_t H, int64_t
     return rg_tensor_new(c, x->dtype, x->n_dims, shape);
 }
 
+bool rg_into_fits(rg_ctx *c, const char *op, const rg_tensor *dst, rg_dtype dtype, int n_dims, const int64_t *shape)
+{
+    char text[128];
+    bool is_same = dst->n_dims == n_dims && dst->dtype == dtype;
+
+    for (int i = 0; i < n_dims && is_same; i++)
+        is_same = dst->shape[i] == shape[i];
+    if (is_same && (dst->stride[n_dims - 1] == 1 || shape[n_dims - 1] <= 1) && !(dst->storage && dst->storage->is_read_only))
+        return true;
+    rg_fail(c, RG_ERR_SHAPE, "%s cannot write into %s of %s: another shape or type, gaps in the last dim, or read-only", op,
+            rg_shape_text(dst, text, sizeof text), rg_dtype_name(dst->dtype));
+    return false;
+}
+
+rg_tensor *rg_into_begin(rg_ctx *c, rg_tensor *dst, bool is_operand)
+{
+    if (c->ops->writes_strided || (rg_is_contiguous(dst) && !is_operand))
+        return dst;
+    return rg_tensor_new(c, dst->dtype, dst->n_dims, dst->shape);
+}
+
+void rg_into_end(rg_ctx *c, rg_tensor *dst, rg_tensor *out)
+{
+    if (out && out != dst)
+        rg_copy_into(c, dst, out);
+}
+
 int rg_broadcast_shape(const rg_tensor *a, const rg_tensor *b, int64_t *shape)
 {
     const int n = a->n_dims > b->n_dims ? a->n_dims : b->n_dims;

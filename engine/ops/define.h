@@ -53,6 +53,15 @@ int rg_broadcast_shape(const rg_tensor *a, const rg_tensor *b, int64_t *shape);
         (c)->ops->row((c), (out), __VA_ARGS__);                                                           \
         if (rg_run_start > 0) rg_profile_end((c), #row, rg_run_start, (out));                             \
     } while (0)
+
+/*
+ * For ops with a form "into dst": true if dst can take a result of x's dtype and this shape; fails otherwise. rg_into_begin() then
+ * gives the out that the device's row can write, dst or a row-major stand-in, and rg_into_end() brings it home.
+ */
+bool rg_into_fits(rg_ctx *c, const char *op, const rg_tensor *dst, rg_dtype dtype, int n_dims, const int64_t *shape);
+rg_tensor *rg_into_begin(rg_ctx *c, rg_tensor *dst, bool is_operand);
+void rg_into_end(rg_ctx *c, rg_tensor *dst, rg_tensor *out);
+
 void rg_op_missing(rg_ctx *c, const char *op, const rg_tensor *out);
 double rg_profile_start(rg_ctx *c);     /* seconds, or 0 when not profiling */
 void rg_profile_end(rg_ctx *c, const char *op, double start, const rg_tensor *out);

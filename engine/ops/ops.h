@@ -112,6 +112,15 @@ rg_tensor *rg_matmul(rg_ctx *c, const rg_tensor *a, const rg_tensor *b);
 rg_tensor *rg_attention(rg_ctx *c, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
                         float scale, bool is_causal);
 
+/*
+ * linear, attention and norm_rope (below) into a place that the caller made, a slice of a joined buffer for instance, which
+ * spares the copy of a concat. dst has the result's shape and dtype and no gaps in its last dim; nobody else reads it yet.
+ */
+void rg_linear_into(rg_ctx *c, rg_tensor *dst, const rg_linear_weight *w, const rg_tensor *x);
+void rg_linear_unary_into(rg_ctx *c, rg_tensor *dst, const rg_linear_weight *w, const rg_tensor *x, rg_unary_kind kind);
+void rg_attention_into(rg_ctx *c, rg_tensor *dst, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
+                       float scale, bool is_causal);
+
 /* As rg_linear_weight, for convolutions: weight [C_out, C_in, KH, KW] (or [C_out, C_in, KT, KH, KW] later), bias [C_out] or NULL. */
 typedef struct rg_conv_weight {
     const rg_tensor *weight, *bias;
@@ -150,6 +159,9 @@ rg_tensor *rg_gated_add(rg_ctx *c, const rg_tensor *x, const rg_tensor *gate, co
  *   returns [B, H, N, D], row-major
  */
 rg_tensor *rg_norm_rope(rg_ctx *c, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe);
+
+/* The same into dst (see rg_linear_into), which may be x itself. */
+void rg_norm_rope_into(rg_ctx *c, rg_tensor *dst, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe);
 
 /*
  * Rotation matrices for positions with several axes (row, column, ...).

@@ -78,9 +78,10 @@ void rg_def_norm_rope(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_te
     }
 }
 
-rg_tensor *rg_norm_rope(rg_ctx *c, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe)
+/* into dst, or (NULL) into a new tensor */
+static rg_tensor *norm_rope(rg_ctx *c, rg_tensor *dst, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe)
 {
-    if (!RG_READY(c, "norm_rope", 1, x, weight, pe) || !rg_op_float(c, "norm_rope", x))
+    if (!RG_READY(c, "norm_rope", 1, x, weight, pe, dst) || !rg_op_float(c, "norm_rope", x))
         return NULL;
     if (x->n_dims != 4)
         return rg_op_mismatch(c, "norm_rope", x, x);
@@ -93,9 +94,28 @@ rg_tensor *rg_norm_rope(rg_ctx *c, const rg_tensor *x, const rg_tensor *weight, 
         rg_fail(c, RG_ERR_DTYPE, "norm_rope got a rotary table of %s, wanted F32", rg_dtype_name(pe->dtype));
         return NULL;
     }
-    rg_tensor *out = rg_tensor_new(c, x->dtype, 4, x->shape);
-    if (!out)
+    if (dst && !rg_into_fits(c, "norm_rope", dst, x->dtype, 4, x->shape))
         return NULL;
-    RG_RUN(c, norm_rope, out, x, weight, eps, pe);
+
+    const int s = rg_scope_begin(c);
+    rg_tensor *out = dst ? rg_into_begin(c, dst, dst->data == x->data) : rg_tensor_new(c, x->dtype, 4, x->shape);
+    if (out)
+        RG_RUN(c, norm_rope, out, x, weight, eps, pe);
+    if (dst) {
+        rg_into_end(c, dst, out);
+        out = NULL;
+    }
+    rg_scope_end(c, s, &out, NULL);
     return c->error ? NULL : out;
+}
+
+rg_tensor *rg_norm_rope(rg_ctx *c, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe)
+{
+    return norm_rope(c, NULL, x, weight, eps, pe);
+}
+
+void rg_norm_rope_into(rg_ctx *c, rg_tensor *dst, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe)
+{
+    if (dst)
+        norm_rope(c, dst, x, weight, eps, pe);
 }

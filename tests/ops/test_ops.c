@@ -291,6 +291,28 @@ static rg_tensor *linear_empty(rg_ctx *c, rg_dtype t, int v)
 }
 TEST(linear_empty) { COMPARE(linear_empty, 2, 1); }
 
+/* Rows 2.. and columns 3.. of a zero buffer: what lies around the place must stay zero. */
+static rg_tensor *place(rg_ctx *c, rg_dtype t, int64_t B, int64_t M, int64_t n, rg_tensor **whole)
+{
+    *whole = rg_tensor_zeros(c, t, 3, (const int64_t[]){ B, M + 3, n + 5 });
+    return rg_slice(c, rg_slice(c, *whole, 1, 2, 2 + M), 2, 3, 3 + n);
+}
+
+static rg_tensor *linear_into(rg_ctx *c, rg_dtype t, int v)
+{
+    const int64_t B = 1 + v % 2, M = v / 2 % 2 ? 1 : 37, n_in = 65, n_out = 48;
+    const rg_linear_weight w = { numbers(c, v / 4 % 2 ? RG_BF16 : t, ROWS, 0.1, 2, (const int64_t[]){ n_out, n_in }), N1(c, t, ROWS, n_out), NULL };
+    const rg_tensor *x = N3(c, t, v / 4 % 2 ? PADDED : ROWS, B, M, n_in);
+    rg_tensor *whole, *dst = place(c, t, B, M, n_out, &whole);
+
+    if (v < 8)
+        rg_linear_into(c, dst, &w, x);
+    else
+        rg_linear_unary_into(c, dst, &w, x, v < 16 ? RG_GELU_TANH : RG_TANH);
+    return whole;
+}
+TEST(linear_into) { COMPARE(linear_into, 24, 1); }
+
 static rg_tensor *matmul(rg_ctx *c, rg_dtype t, int v)
 {
     switch (v) {
@@ -338,11 +360,16 @@ static rg_tensor *attention(rg_ctx *c, rg_dtype t, int v)
     }
     if (kind == 4)                      /* dtype of q, broken strides */
         bias = N4(c, t, TURNED, B, 1, N, M);
+    if (kind == 6) {
+        rg_tensor *whole, *dst = place(c, t, B, N, H * Dv, &whole);
+        rg_attention_into(c, dst, q, k, value, NULL, 0.0f, false);
+        return whole;
+    }
     return rg_attention(c, q, k, value, bias, kind == 2 ? 0.3f : 0.0f, kind >= 5 && N == M);
 }
 TEST(attention)                         /* bf16 probabilities round once more on the way */
 {
-    COMPARE(attention, 8 * 6, 2);
+    COMPARE(attention, 8 * 7, 2);
 }
 
 static const struct { int64_t B, C, O, H, W; int K, stride, padding; } conv_sizes[] = {
@@ -424,9 +451,14 @@ static rg_tensor *norm_rope(rg_ctx *c, rg_dtype t, int v)
     rg_tensor *ids = numbers(c, RG_F32, ROWS, 20.0, 3, (const int64_t[]){ v % 3 ? B : 1, N, 2 });
     const int axes[] = { (int)D / 2 - (int)D / 2 % 2, (int)D - ((int)D / 2 - (int)D / 2 % 2) };
 
+    if (v >= 8) {                       /* over its operand, or into the middle tokens of a longer sequence */
+        rg_tensor *wide = v % 2 ? rg_tensor_zeros(c, t, 4, (const int64_t[]){ B, H, N + 4, D }) : x;
+        rg_norm_rope_into(c, v % 2 ? rg_slice(c, wide, 2, 3, 3 + N) : x, x, N1(c, t, ROWS, D), 1e-6f, rg_rope_table(c, ids, axes, 2, 10000.0));
+        return wide;
+    }
     return rg_norm_rope(c, x, v / 2 % 2 ? N1(c, t, ROWS, D) : NULL, 1e-6f, v == 3 ? NULL : rg_rope_table(c, ids, axes, 2, 10000.0));
 }
-TEST(norm_rope) { COMPARE(norm_rope, 8, 1); }
+TEST(norm_rope) { COMPARE(norm_rope, 14, 1); }
 
 static rg_tensor *rope_table(rg_ctx *c, rg_dtype t, int v)
 {
