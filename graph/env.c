@@ -356,7 +356,18 @@ int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **
                 return 0;
             }
             rg_free(candidate);
-            rg_text_format(&t, "%s%s/%s", n_searched++ ? ", " : "", env->model_dirs[i], folders[j]);
+        }
+    }
+    /* name the folders that are there, or all of them if none is */
+    for (int pass = 0; pass < 2 && !n_searched; pass++) {
+        for (int i = 0; i < env->n_model_dirs; i++) {
+            for (int j = 0; j < n_folders; j++) {
+                char *dir = rg_asprintf("%s/%s", env->model_dirs[i], folders[j]);
+
+                if (dir && (pass == 1 || access(dir, F_OK) == 0))
+                    rg_text_format(&t, "%s%s", n_searched++ ? ", " : "", dir);
+                rg_free(dir);
+            }
         }
     }
 

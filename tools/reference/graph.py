@@ -10,12 +10,14 @@ FILES; the C tests make the same.
 import asyncio
 import contextlib
 import copy
+import glob
 import importlib
 import io
 import json
 import logging
 import math
 import os
+import re
 import sys
 import tempfile
 
@@ -23,17 +25,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common  # noqa: E402
 
 COMFYUI_VERSION = common.comfyui()
-
-CLASSES = """
-CheckpointLoaderSimple UNETLoader CLIPLoader DualCLIPLoader VAELoader CLIPTextEncode CLIPTextEncodeFlux CLIPSetLastLayer FluxGuidance
-ConditioningZeroOut ConditioningCombine ConditioningConcat ConditioningAverage ConditioningSetTimestepRange EmptyLatentImage
-EmptySD3LatentImage LatentUpscale LatentUpscaleBy LatentFromBatch RepeatLatentBatch SetLatentNoiseMask KSampler KSamplerAdvanced
-KSamplerSelect BasicScheduler BasicGuider CFGGuider RandomNoise DisableNoise SamplerCustom SamplerCustomAdvanced SplitSigmas FlipSigmas
-ModelSamplingFlux ModelSamplingSD3 ModelSamplingAuraFlow VAEDecode VAEEncode VAEDecodeTiled VAEEncodeTiled LoadImage LoadImageMask
-SaveImage PreviewImage ImageScale ImageScaleBy ImageScaleToTotalPixels ImageInvert ImageBatch ImageFromBatch ImageCrop
-ImagePadForOutpaint GetImageSize EmptyImage PrimitiveString PrimitiveStringMultiline PrimitiveInt PrimitiveFloat PrimitiveBoolean
-PreviewAny
-""".split()
 
 FILES = {
     "models": ["checkpoints/sd15.safetensors", "checkpoints/sub/other.ckpt", "diffusion_models/flux-a.safetensors", "unet/flux-b.sft",
@@ -62,13 +53,15 @@ def load_nodes(folder):
 
     import utils.install_util  # noqa: F401   before nodes, which puts a folder with another `utils` in front
     import nodes
-    extras = os.path.join(os.environ["COMFYUI"], "comfy_extras")
-    for name in ("flux", "sd3", "custom_sampler", "model_advanced", "images", "post_processing", "primitive", "preview_any"):
-        asyncio.run(nodes.load_custom_node(os.path.join(extras, "nodes_%s.py" % name), module_parent="comfy_extras"))
-    missing = [c for c in CLASSES if c not in nodes.NODE_CLASS_MAPPINGS]
-    if missing:
-        sys.exit("ComfyUI has no " + ", ".join(missing))
+    asyncio.run(nodes.init_builtin_extra_nodes())
     return nodes
+
+
+def our_classes(nodes):
+    """ComfyUI's classes that this program's node files name, in ComfyUI's order."""
+    text = "".join(open(f).read() for f in glob.glob(os.path.join(common.ROOT, "nodes", "*", "*.c")))
+    named = set(re.findall(r'"(\w+)"', text))
+    return [c for c in nodes.NODE_CLASS_MAPPINGS if c in named]
 
 
 # ---- object_info ----------------------------------------------------------------------------------------------------------
@@ -532,7 +525,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         nodes = load_nodes(folder)
         execution = importlib.import_module("execution")
-        save("object_info.json", {"files": FILES, **{c: object_info(nodes, c) for c in CLASSES}})
+        save("object_info.json", {"files": FILES, **{c: object_info(nodes, c) for c in our_classes(nodes)}})
         cases = {}
         for name, prompt in validation_cases():
             if name in cases:
