@@ -10,7 +10,9 @@ import io
 import json
 import os
 import struct
+import sys
 import tempfile
+import types
 import warnings
 import zlib
 
@@ -23,9 +25,12 @@ import common
 
 warnings.simplefilter("ignore")
 common.comfyui()
+# two nodes tell their server something; none runs here, and its module wants packages that these scripts do without
+sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=types.SimpleNamespace(send_progress_text=lambda *a: None)))
 import comfy.utils                          # noqa: E402
 import folder_paths                         # noqa: E402
 import nodes                                # noqa: E402
+from comfy_extras import nodes_flux, nodes_images, nodes_mask, nodes_post_processing     # noqa: E402
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------
@@ -497,6 +502,99 @@ def resizing():
     return tensors, cases
 
 
+# ---- nodes -----------------------------------------------------------------------------------------------------------------
+
+def classes():
+    found = dict(nodes.NODE_CLASS_MAPPINGS)
+    for module in (nodes_images, nodes_mask):
+        found.update(module.NODE_CLASS_MAPPINGS)
+    for module in (nodes_flux, nodes_post_processing):
+        for value in vars(module).values():
+            if hasattr(value, "define_schema") and value.__module__ == module.__name__:
+                found[value.define_schema().node_id] = value
+        found.update(getattr(module, "NODE_CLASS_MAPPINGS", {}))
+    return found
+
+
+def run_node(cls, inputs):
+    if hasattr(cls, "define_schema"):
+        return cls.execute(**inputs).args
+    return getattr(cls(), cls.FUNCTION)(**inputs)
+
+
+def image_nodes():
+    """
+    case I: class, inputs ("$NAME" is a tensor of this file), and its outputs as I.0, I.1, ... or, for numbers, in the metadata;
+    of large pictures every every-th row and column, and the shape
+    """
+    u8 = lambda w, h, c=3, seed=0: torch.from_numpy(picture(w, h, c, seed).astype(np.float32) / 255.0)
+    inputs = {
+        "a": torch.stack((u8(16, 12), u8(16, 12, seed=1))), "b": u8(16, 12, seed=2)[None], "other": u8(11, 14, seed=3)[None],
+        "rgba": u8(9, 7, 4)[None], "three": torch.stack([u8(5, 4, seed=s) for s in range(3)]),
+        "mask": u8(16, 12, 1)[None, ..., 0].contiguous(), "masks": torch.stack((u8(7, 5, 1)[..., 0], u8(7, 5, 1, 1)[..., 0])),
+        "dots": torch.zeros((1, 20, 24)), "wide": u8(40, 26, seed=4)[None],
+    }
+    inputs["dots"][0, 5, 7], inputs["dots"][0, 0, 23], inputs["dots"][0, 15, 12:16] = 1.0, 0.5, 0.25
+    found, tensors, cases = classes(), dict(inputs), []
+
+    def case(name, every=1, **kw):
+        i = len(cases)
+        values = {k: inputs[v[1:]].clone() if isinstance(v, str) and v.startswith("$") else v for k, v in kw.items()}
+        outputs = []
+        for k, v in enumerate(run_node(found[name], values)):
+            if isinstance(v, torch.Tensor):
+                tensors["%d.%d" % (i, k)] = v[:, ::every, ::every]
+                outputs.append(list(v.shape))
+            else:
+                outputs.append(v)
+        cases.append({"class_type": name, "inputs": kw, "outputs": outputs, "every": every})
+
+    for m in ("nearest-exact", "bilinear", "area", "bicubic", "lanczos"):
+        case("ImageScale", image="$a", upscale_method=m, width=10, height=9, crop="center")
+    for w, h in ((0, 0), (0, 7), (9, 0), (1, 0), (0, 1)):
+        case("ImageScale", image="$other", upscale_method="bilinear", width=w, height=h, crop="disabled")
+    case("ImageScale", image="$rgba", upscale_method="lanczos", width=12, height=10, crop="disabled")
+    for by in (0.25, 0.5, 1.0, 1.5, 0.59375):
+        case("ImageScaleBy", image="$other", upscale_method="area", scale_by=by)
+    for image, m in (("$rgba", "nearest-exact"), ("$wide", "bicubic"), ("$a", "lanczos")):
+        case("ImageScaleToTotalPixels", 13, image=image, upscale_method=m, megapixels=0.01)
+    for image in ("$wide", "$other", "$three"):
+        case("FluxKontextImageScale", 97, image=image)
+    case("ImageInvert", image="$a")
+    case("ImageBatch", image1="$a", image2="$b")
+    case("ImageBatch", image1="$b", image2="$other")
+    for index, length in ((0, 1), (1, 2), (2, 1), (7, 3), (0, 9)):
+        case("ImageFromBatch", image="$three", batch_index=index, length=length)
+    for w, h, x, y in ((4, 3, 2, 1), (100, 100, 0, 0), (5, 5, 14, 10), (3, 3, 500, 600)):
+        case("ImageCrop", image="$a", width=w, height=h, x=x, y=y)
+    for l, t, r, b, f in ((8, 0, 0, 0, 4), (0, 8, 8, 0, 3), (8, 8, 8, 8, 5), (0, 0, 0, 0, 3), (0, 0, 0, 8, 6), (8, 8, 8, 8, 0), (0, 8, 0, 8, 2)):
+        case("ImagePadForOutpaint", image="$other", left=l, top=t, right=r, bottom=b, feathering=f)
+    case("GetImageSize", image="$a")
+    case("EmptyImage", width=3, height=2, batch_size=2, color=0x12A4FF)
+    case("MaskToImage", mask="$masks")
+    for c in ("red", "green", "blue", "alpha"):
+        case("ImageToMask", image="$rgba", channel=c)
+    case("SolidMask", value=0.3, width=4, height=3)
+    case("InvertMask", mask="$masks")
+    for e, t in ((1, True), (3, True), (3, False), (-1, True), (-2, False), (0, True), (100, True), (-100, False)):
+        case("GrowMask", mask="$dots", expand=e, tapered_corners=t)
+    case("GrowMask", mask="$masks", expand=2, tapered_corners=True)
+    for src, x, y, resize, kw in (("$b", 0, 0, False, {}), ("$other", 3, 2, False, {}), ("$other", 12, 9, False, {"mask": "$mask"}),
+                                  ("$other", 0, 0, True, {"mask": "$masks"}), ("$rgba", 2, 3, False, {"mask": "$dots"}), ("$three", 100, 0, False, {}),
+                                  ("$three", 1, 2, False, {})):
+        case("ImageCompositeMasked", destination="$a", source=src, x=x, y=y, resize_source=resize, **kw)
+    for mode in ("normal", "multiply", "screen", "overlay", "soft_light", "difference"):
+        case("ImageBlend", image1="$b", image2="$other", blend_factor=0.7, blend_mode=mode)
+        case("ImageBlend", image1="$a", image2="$b", blend_factor=0.3, blend_mode=mode)
+    for r, s, a in ((1, 1.0, 1.0), (3, 0.5, 0.2), (5, 10.0, 5.0), (2, 0.1, 0.0)):
+        case("ImageSharpen", image="$a", sharpen_radius=r, sigma=s, alpha=a)
+    for how in ("x-axis: vertically", "y-axis: horizontally"):
+        case("ImageFlip", image="$a", flip_method=how)
+    for how in ("none", "90 degrees", "180 degrees", "270 degrees"):
+        case("ImageRotate", image="$a", rotation=how)
+    return tensors, cases
+
+
 if __name__ == "__main__":
     files = {**png_files(), **jpeg_files(), **webp_files()}
     tensors, failed = decode(files)
@@ -505,3 +603,5 @@ if __name__ == "__main__":
     common.save("media/decode.safetensors", tensors, {"pillow": PIL.__version__, "failed": json.dumps(failed), "files": json.dumps(list(files))})
     tensors, cases = resizing()
     common.save("media/resize.safetensors", tensors, {"cases": json.dumps(cases)})
+    tensors, cases = image_nodes()
+    common.save("media/nodes.safetensors", tensors, {"cases": json.dumps(cases)})
