@@ -135,7 +135,7 @@ def trace(name, path):
             seen.update({(label + "." + k).rstrip("."): v.float().clone().contiguous() for k, v in parts.items()})
         return hook
 
-    for label in ("img_in", "txt_in", "final_layer"):
+    for label in ("img_in", "txt_in"):
         getattr(model, label).register_forward_hook(keep(label))
     for kind in ("double_blocks", "single_blocks"):
         for i, block in enumerate(getattr(model, kind)):
