@@ -38,6 +38,16 @@ rg_cond *rg_cond_clone(const rg_cond *cond);
 /* The entries of a, then those of b (ConditioningCombine). */
 rg_cond *rg_cond_join(const rg_cond *a, const rg_cond *b);
 
+/*
+ * Edits that nodes offer; each gives a new value with one holder, NULL once c has failed. Tensors go to c's device.
+ *   zero_out  texts and pooled texts become zeros
+ *   concat    to every text of `to` the first text of `from` is appended
+ *   average   every text of `to` times strength plus the first of `from` times 1 - strength; `from` is cut or padded with zeros
+ */
+rg_cond *rg_cond_zero_out(rg_ctx *c, const rg_cond *cond);
+rg_cond *rg_cond_concat(rg_ctx *c, const rg_cond *to, const rg_cond *from);
+rg_cond *rg_cond_average(rg_ctx *c, const rg_cond *to, const rg_cond *from, double strength);
+
 /* Replace a tensor field: lets go of the old one, takes a hold on the new one (NULL allowed). */
 void rg_cond_set(rg_tensor **field, const rg_tensor *value);
 

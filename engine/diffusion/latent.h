@@ -18,6 +18,16 @@ rg_latent *rg_latent_new(const rg_tensor *samples, const rg_tensor *noise_mask);
 /* The same fields, other samples (batch_index copied). NULL if no memory. */
 rg_latent *rg_latent_with_samples(const rg_latent *latent, const rg_tensor *samples);
 
+/*
+ * Edits that nodes offer; each gives a new value with one holder, NULL once c has failed.
+ *   from_batch  `length` latents from `index` on, both brought into range, with their masks and noise numbers
+ *   repeat      the whole batch `amount` times, each time with noise numbers of its own
+ *   with_mask   the same latent with a noise mask, [..., h, w]
+ */
+rg_latent *rg_latent_from_batch(rg_ctx *c, const rg_latent *latent, int64_t index, int64_t length);
+rg_latent *rg_latent_repeat(rg_ctx *c, const rg_latent *latent, int64_t amount);
+rg_latent *rg_latent_with_mask(rg_ctx *c, const rg_latent *latent, const rg_tensor *mask);
+
 /* Replace the noise indices by a copy of n of them, while the latent has one holder. False if no memory. */
 bool rg_latent_set_batch_index(rg_latent *l, const int64_t *index, int n);
 

@@ -116,6 +116,13 @@ rg_model_sampling *rg_model_sampling_new(rg_sampling_kind kind, rg_prediction pr
     return s;
 }
 
+double rg_flux_shift(double max_shift, double base_shift, int64_t width, int64_t height)
+{
+    const double slope = (max_shift - base_shift) / (4096 - 256), n_tokens = (double)(width * height) / (8 * 8 * 2 * 2);
+
+    return n_tokens * slope + (base_shift - slope * 256);
+}
+
 float rg_model_sampling_max(const rg_model_sampling *s)
 {
     return s->sigmas[s->n_sigmas - 1];

@@ -82,7 +82,10 @@ float rg_model_sampling_timestep(const rg_model_sampling *s, float sigma);
 /* Where a fraction of the sampling lies: 0 is the start (for RG_SAMPLING_DISCRETE above every sigma), 1 is sigma 0. */
 double rg_model_sampling_percent_to_sigma(const rg_model_sampling *s, double percent);
 
-/* sigma_min is sigmas[0], sigma_max the last */
+/* Flux's shift for a picture size: linear in the number of tokens, base_shift at 256 of them, max_shift at 4096. */
+double rg_flux_shift(double max_shift, double base_shift, int64_t width, int64_t height);
+
+/* sigma_max, the last of the table; sigma_min is sigmas[0] */
 float rg_model_sampling_max(const rg_model_sampling *s);
 
 /*

@@ -279,7 +279,82 @@ def samplers():
     common.save("diffusion/samplers.safetensors", out)
 
 
+# ---- nodes -----------------------------------------------------------------------------------------------------------
+
+def node_fixtures():
+    """What node classes give for the values that tests/diffusion/test_diffusion_nodes.c feeds to ours."""
+    import nodes
+    from comfy_extras import nodes_custom_sampler as custom, nodes_model_advanced as advanced
+    import comfy.utils
+    comfy.utils.PROGRESS_BAR_ENABLED = False
+    out = {}
+
+    # schedules of shifted models
+    for name, node, options in (("flux", advanced.ModelSamplingFlux(), dict(max_shift=1.15, base_shift=0.5, width=832, height=1216)),
+                                ("sd3", advanced.ModelSamplingSD3(), dict(shift=3.0)),
+                                ("sd3_one", advanced.ModelSamplingSD3(), dict(shift=1.0))):
+        model = node.patch(toy("flux"), **options)[0]
+        out["model_sampling/" + name] = custom.BasicScheduler().get_sigmas(model, "simple", 7, 0.9)[0]
+    model = advanced.ModelSamplingAuraFlow().patch_aura(toy("flow"), 1.73)[0]
+    out["model_sampling/aura_flow"] = custom.BasicScheduler().get_sigmas(model, "normal", 7, 1.0)[0]
+    sigmas = custom.BasicScheduler().get_sigmas(toy("flux"), "simple", 6, 1.0)[0]
+    out["sigmas/high"], out["sigmas/low"] = custom.SplitSigmas().get_sigmas(sigmas, 2)
+    out["sigmas/flip"] = custom.FlipSigmas().get_sigmas(sigmas.clone())[0]
+
+    # a whole custom sampling: first half, then the second without new noise, on a shifted model
+    model = advanced.ModelSamplingFlux().patch(toy("flux"), 1.15, 0.5, 832, 1216)[0]
+    sampler = custom.KSamplerSelect().get_sampler("dpmpp_2m")[0]
+    sigmas = custom.BasicScheduler().get_sigmas(model, "beta", 9, 1.0)[0]
+    high, low = custom.SplitSigmas().get_sigmas(sigmas, 4)
+    guider = custom.CFGGuider().get_guider(model, [text("cat", 3)], [text("dog", 3)], 3.0)[0]
+    empty = {"samples": torch.zeros(1, 16, 4, 3)}
+    first, first_denoised = custom.SamplerCustomAdvanced().sample(custom.RandomNoise().get_noise(77)[0], guider, sampler, high.clone(), empty)
+    second, second_denoised = custom.SamplerCustomAdvanced().sample(custom.DisableNoise().get_noise()[0], guider, sampler, low.clone(), first)
+    out["custom/first"], out["custom/first_denoised"] = first["samples"], first_denoised["samples"]
+    out["custom/second"], out["custom/second_denoised"] = second["samples"], second_denoised["samples"]
+    basic = custom.BasicGuider().get_guider(model, [text("cat", 3)])[0]
+    out["custom/basic"] = custom.SamplerCustomAdvanced().sample(custom.RandomNoise().get_noise(2**64 - 1)[0], basic, sampler, sigmas.clone(), empty)[0]["samples"]
+    for name, add_noise in (("noise", True), ("no_noise", False)):
+        got, denoised = custom.SamplerCustom().sample(model, add_noise, 5, 2.5, [text("cat", 3)], [text("dog", 3)],
+                                                      custom.KSamplerSelect().get_sampler("euler_ancestral")[0], sigmas.clone(), {"samples": latent("flux")})
+        out["custom/%s" % name], out["custom/%s_denoised" % name] = got["samples"], denoised["samples"]
+    none = custom.SamplerCustomAdvanced().sample(custom.RandomNoise().get_noise(7)[0], basic, sampler, torch.FloatTensor([]), {"samples": latent("flux")})
+    out["custom/no_sigmas"], out["custom/no_sigmas_denoised"] = none[0]["samples"], none[1]["samples"]
+
+    # KSamplerAdvanced in two parts
+    k = nodes.KSamplerAdvanced()
+    half = k.sample(toy("flux"), "enable", 3, 8, 2.0, "heun", "simple", [text("cat", 3)], [text("dog", 3)], empty, 0, 4, "enable")[0]
+    out["advanced/first"] = half["samples"]
+    out["advanced/second"] = k.sample(toy("flux"), "disable", 3, 8, 2.0, "heun", "simple", [text("cat", 3)], [text("dog", 3)], half, 4, 10000,
+                                      "disable")[0]["samples"]
+
+    # texts
+    cat, dog, long = text("cat", 3), text("dog", 3), text("long", 6)
+    bare = [dog[0], {}]
+    for name, a, b in (("cat_long", cat, long), ("long_cat", long, cat), ("bare_cat", bare, cat), ("cat_bare", cat, bare)):
+        got = nodes.ConditioningAverage().addWeighted([a], [b], 0.3)[0][0]
+        out["average/" + name] = got[0]
+        if "pooled_output" in got[1]:
+            out["average_pooled/" + name] = got[1]["pooled_output"]
+    out["concat/cat_long"] = nodes.ConditioningConcat().concat([cat], [long])[0][0][0]
+
+    # latents
+    batch = {"samples": common.randn("batch", (3, 2, 10, 9)), "noise_mask": mask("batch_mask", 2, 1, 10, 9)}
+    out["latent/samples"], out["latent/mask"] = batch["samples"], batch["noise_mask"]
+    part = nodes.LatentFromBatch().frombatch(batch, 1, 5)[0]
+    out["latent/part"], out["latent/part_mask"], out["latent/part_index"] = part["samples"], part["noise_mask"], torch.tensor(part["batch_index"])
+    again = nodes.LatentFromBatch().frombatch(part, 1, 1)[0]
+    out["latent/again_index"] = torch.tensor(again["batch_index"])
+    twice = nodes.RepeatLatentBatch().repeat(part, 3)[0]
+    out["latent/repeat"], out["latent/repeat_mask"], out["latent/repeat_index"] = twice["samples"], twice["noise_mask"], torch.tensor(twice["batch_index"])
+    for method in nodes.LatentUpscale.upscale_methods:
+        out["upscale/%s" % method] = nodes.LatentUpscale().upscale(batch, method, 64, 120, "center")[0]["samples"]
+        out["upscale_by/%s" % method] = nodes.LatentUpscaleBy().upscale(batch, method, 1.35)[0]["samples"]
+    out["upscale/width_0"] = nodes.LatentUpscale().upscale(batch, "nearest-exact", 0, 100, "disabled")[0]["samples"]
+    common.save("diffusion/nodes.safetensors", out)
+
+
 if __name__ == "__main__":
-    parts = {"random": random, "schedule": schedule, "brownian": brownian, "samplers": samplers}
+    parts = {"random": random, "schedule": schedule, "brownian": brownian, "samplers": samplers, "nodes": node_fixtures}
     for part in sys.argv[1:] or parts:
         parts[part]()
