@@ -9,6 +9,7 @@
 #include "engine/weights/weights.h"
 
 #include <fnmatch.h>
+#include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct rg_weights {
 };
 
 enum {
+    SERIAL_BYTES = 2 << 20,             /* a tensor in the file up to which one thread converts it */
     SMALL_COPY  = 64,                   /* MB of converted weights that are always affordable */
     MEDIUM_COPY = 512                   /* and that are, if eight times as much is free: widening them again each step costs more */
 };
@@ -217,10 +219,12 @@ static int hold(rg_ctx *c, rg_weights *w, rg_tensor *t)
 /* The tensor of an entry as `dtype` (RG_N_DTYPES: as it is), on c's device, held by w. */
 static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dtype dtype, bool is_stored, const rg_tensor **out)
 {
-    const int scope = rg_scope_begin(c);
+    const int scope = rg_scope_begin(c), n_threads = omp_get_max_threads();
     rg_tensor *t = rg_safetensors_tensor(c, w->file, e);
     const rg_tensor *mapped = t;
 
+    if (e->nbytes < SERIAL_BYTES)       /* hundreds of small tensors: waking threads for each costs more than converting it */
+        omp_set_num_threads(1);
     if (t)
         t = rg_tensor_adopt(c, t);
     t = rg_to_device(c, t, c->device);
@@ -234,6 +238,7 @@ static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dty
             w->n_copied_bytes += rg_nbytes(t);
         *out = t;
     }
+    omp_set_num_threads(n_threads);
     rg_scope_end(c, scope, NULL);
     return c->error;
 }
