@@ -4,12 +4,6 @@
 #include "engine/text/unicode.h"
 #include "tests/text/text_test.h"
 
-/* Every string of the fixture; $RG_TEXT_STRINGS names another file made by tools/reference/text.py strings --out. */
-static test_fixture *open_strings(void)
-{
-    return test_open("text/strings.safetensors");
-}
-
 static void print_ids(const char *what, const int32_t *ids, size_t n)
 {
     fprintf(stderr, "  %s:", what);
@@ -29,7 +23,7 @@ static void print_text(const char *text, size_t n)
 /* Strings 0..n of the fixture, each repeated as often as it says; ids are compared whole where they are stored, else their hash. */
 static void check_strings(const char *name)
 {
-    test_fixture *f = open_strings();
+    test_fixture *f = test_open("text/strings.safetensors");
     rg_ctx *c = test_ctx();
     const rg_tokenizer *t = load_tokenizer(c, name);
     const rg_tensor *text = test_get(f, c, "text"), *ends_tensor = test_get(f, c, "ends");
@@ -89,7 +83,7 @@ static size_t sweep_string(uint32_t start, char *out)
 
 static void check_sweep(const char *name)
 {
-    test_fixture *f = open_strings();
+    test_fixture *f = test_open("text/strings.safetensors");
     rg_ctx *c = test_ctx();
     const rg_tokenizer *t = load_tokenizer(c, name);
     char key[32], text[64 * 32];

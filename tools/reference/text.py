@@ -1,17 +1,15 @@
 """Fixtures for engine/text: token ids, weighted tokens and encodings by ComfyUI and Hugging Face.
 
     COMFYUI=/path/to/ComfyUI python tools/reference/text.py [strings|prompts|encode] ...
-    COMFYUI=... python tools/reference/text.py strings --n 200000 --seed 7 --out /tmp/many.safetensors
+    COMFYUI=... python tools/reference/text.py strings --n 300000 --seed 7 --out /tmp/more/text/strings.safetensors
 
 ComfyUI brings the real tokenizers; the demo ones lie in models/demo. `strings` stores every string but only a hash of its ids
 per tokenizer (and the ids themselves of some), so that ten thousand fit into half a megabyte; `sweep` strings are made from a
-formula on both sides. The second command makes a larger set for tests/text/test_tokenizers.c: RG_TEXT_STRINGS=/tmp/many.safetensors.
+formula on both sides. The second command makes a larger set; RG_FIXTURES=/tmp/more build/test_tokenizers _ids runs on it.
 """
 import argparse
 import os
 import random
-import sys
-import tempfile
 import unicodedata
 
 import torch
@@ -60,7 +58,6 @@ CONTROLS = [chr(i) for i in list(range(32)) + list(range(127, 160))] + ["\ufffd"
 SPECIALS = ["<|startoftext|>", "<|endoftext|>", "<|EndOfText|>", "<|\u017ftartoftext|>", "<|endoftext", "|endoftext|>", "<<|endoftext|>>",
             "<|end\x00oftext|>", "</s>", "<pad>", "<unk>", "<s>", "<extra_id_0>", "<extra_id_99>", "<extra_id_100>", "</S>", "\uff1c/s\uff1e",
             "<extra_id_", "</w>", "'s", "'S", "'\u017f", "'t", "'re", "'VE", "'m", "'ll", "'d", "''s", "'", "\u2019s", "##", "\u0120", "\u2581"]
-NAMES = ["Latin", "Greek", "Cyrillic", "Han", "Hangul", "Kana"]
 BLOCKS = [(0x20, 0x7f), (0x80, 0x180), (0x180, 0x250), (0x250, 0x370), (0x370, 0x400), (0x400, 0x530), (0x530, 0x700), (0x700, 0xa00),
           (0xa00, 0xe00), (0xe00, 0x1100), (0x1100, 0x1200), (0x1200, 0x1e00), (0x1e00, 0x2000), (0x2000, 0x2100), (0x2100, 0x2500),
           (0x2500, 0x2c00), (0x2c00, 0x3000), (0x3000, 0x3400), (0x3400, 0x4e00), (0x4e00, 0xa000), (0xa000, 0xac00), (0xac00, 0xd7b0),
@@ -158,6 +155,7 @@ def make_strings(args):
             tensors["sweep." + name] = i32([hash_ids(plain_ids(tok, s)) for s in sweep()])
     if args.out:
         from safetensors.torch import save_file
+        os.makedirs(os.path.dirname(args.out), exist_ok=True)
         save_file(tensors, args.out)
     else:
         common.save("text/strings.safetensors", tensors, {"seed": args.seed, "python_unicode": unicodedata.unidata_version})
