@@ -120,11 +120,11 @@ static int32_t trie_get(const trie *t, const char *key, size_t n)
 /* ---- the tokenizer --------------------------------------------------------------------------------------------------- */
 
 typedef struct normalizer {
-    enum { N_CHARSMAP, N_STRIP, N_REPLACE, N_REPLACE_SPACES } kind;
+    enum { N_CHARSMAP, N_STRIP, N_REPLACE } kind;
     rg_charsmap map;
     bool left, right;                   /* N_STRIP */
-    const char *pattern, *content;      /* N_REPLACE: a literal; N_REPLACE_SPACES: two or more spaces */
-    size_t n_pattern, n_content;
+    const char *content;                /* N_REPLACE: what stands for two or more spaces */
+    size_t n_content;
 } normalizer;
 
 typedef struct added_token {
@@ -271,38 +271,30 @@ static bool apply_charsmap(const rg_charsmap *map, const char *text, size_t n, b
     return true;
 }
 
-static bool apply_strip(const normalizer *step, const char *text, size_t n, buffer *out)
+/* *is_first goes when characters in front are dropped: the text no longer begins where the prompt does. */
+static bool apply_strip(const normalizer *step, const char *text, size_t n, buffer *out, bool *is_first)
 {
-    size_t begin = n, end = 0;          /* of what is not white space */
+    size_t begin = 0, end = n;
 
-    for (size_t i = 0, next; i < n; i = next) {
-        next = i;
-        if (rg_uni_is_white_space(rg_utf8_next(text, n, &next)))
-            continue;
-        begin = begin == n ? i : begin;
-        end = next;
-    }
-    if (begin >= end)
-        return true;
-    begin = step->left ? begin : 0;
-    end = step->right ? end : n;
+    for (size_t i = 0; step->left && i < n && rg_uni_is_white_space(rg_utf8_next(text, n, &i)); )
+        begin = i;
+    for (size_t i = begin, last = begin; step->right && i < n; end = last)
+        if (!rg_uni_is_white_space(rg_utf8_next(text, n, &i)))
+            last = i;
+    *is_first = *is_first && begin == 0;
     return append(out, text + begin, end - begin);
 }
 
+/* Two or more spaces become one thing. */
 static bool apply_replace(const normalizer *step, const char *text, size_t n, buffer *out)
 {
-    for (size_t i = 0; i < n; ) {
-        size_t n_found = 0;
-        if (step->kind == N_REPLACE_SPACES) {
-            while (i + n_found < n && text[i + n_found] == ' ')
-                n_found++;
-            n_found = n_found < 2 ? 0 : n_found;
-        } else if (n - i >= step->n_pattern && !memcmp(text + i, step->pattern, step->n_pattern)) {
-            n_found = step->n_pattern;
-        }
-        if (!(n_found ? append(out, step->content, step->n_content) : append(out, text + i, 1)))
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i; end < n && text[end] == ' '; )
+            end++;
+        const bool found = end - i >= 2;
+        end = found ? end : i + 1;
+        if (!append(out, found ? step->content : text + i, found ? step->n_content : 1))
             return false;
-        i += n_found ? n_found : 1;
     }
     return true;
 }
@@ -350,7 +342,7 @@ static bool encode_plain(scratch *s, const char *text, size_t n, bool is_first)
         out->n = 0;
         if (!append(out, "", 0) ||
             !(step->kind == N_CHARSMAP ? apply_charsmap(&step->map, in->text, in->n, out)
-              : step->kind == N_STRIP ? apply_strip(step, in->text, in->n, out) : apply_replace(step, in->text, in->n, out)))
+              : step->kind == N_STRIP ? apply_strip(step, in->text, in->n, out, &is_first) : apply_replace(step, in->text, in->n, out)))
             return false;
         swap = in;
         in = out;
@@ -624,7 +616,7 @@ static bool read_normalizer(loader *l)
     normalizer step = { .kind = N_CHARSMAP };
     const char *key, *type = "", *text = NULL;
     size_t n, n_type = 0, n_text = 0;
-    bool is_regex = false, has_list = false;
+    bool has_list = false;
 
     if (rg_json_peek(j) == 'n')
         return rg_json_skip(j);
@@ -646,10 +638,9 @@ static bool read_normalizer(loader *l)
             rg_json_string(j, &step.content, &step.n_content);
         } else if (key_is(key, n, "pattern")) {
             rg_json_enter(j, '{');
-            while (rg_json_key(j, &key, &n)) {
-                is_regex = key_is(key, n, "Regex");
-                rg_json_string(j, &step.pattern, &step.n_pattern);
-            }
+            while (is_well(l) && rg_json_key(j, &key, &n))
+                if (rg_json_string(j, &text, &n_text) && !(key_is(key, n, "Regex") && key_is(text, n_text, " {2,}")))
+                    return refuse(l, "the pattern", text, n_text);
         } else {
             rg_json_skip(j);
         }
@@ -666,10 +657,8 @@ static bool read_normalizer(loader *l)
         }
     } else if (key_is(type, n_type, "Strip")) {
         step.kind = N_STRIP;
-    } else if (key_is(type, n_type, "Replace") && step.content && step.n_pattern) {
-        if (is_regex && !key_is(step.pattern, step.n_pattern, " {2,}"))
-            return refuse(l, "the pattern", step.pattern, step.n_pattern);
-        step.kind = is_regex ? N_REPLACE_SPACES : N_REPLACE;
+    } else if (key_is(type, n_type, "Replace") && step.content) {
+        step.kind = N_REPLACE;
     } else {
         return refuse(l, "the normalizer", type, n_type);
     }

@@ -119,3 +119,54 @@ TEST(clip_sweep)     { SKIP_WITHOUT_REAL_TOKENIZERS(); check_sweep("clip"); }
 TEST(t5_sweep)       { SKIP_WITHOUT_REAL_TOKENIZERS(); check_sweep("t5"); }
 TEST(clip_demo_sweep) { check_sweep("clip_demo"); }
 TEST(t5_demo_sweep)  { check_sweep("t5_demo"); }
+
+/* ---- toys: what the real vocabularies never show ---------------------------------------------------------------------- */
+
+/* Part i of a blob that the fixture stores with its ends. */
+static const char *part(test_fixture *f, rg_ctx *c, const char *name, int i, size_t *n)
+{
+    const int32_t *ends = ints(f, c, name, ".ends");
+    const int32_t begin = i ? ends[i - 1] : 0;
+
+    *n = (size_t)(ends[i] - begin);
+    return (const char *)test_get(f, c, name)->data + begin;
+}
+
+/* Forty random tokenizers of each kind: merges in any order and on odd lines; ties, normalizers, added tokens that strip. */
+TEST(toys)
+{
+    test_fixture *f = test_open("text/toys.safetensors");
+    rg_ctx *c = test_ctx();
+    const int n_toys = (int)rg_numel(test_get(f, c, "vocab.ends")), n_texts = (int)rg_numel(test_get(f, c, "text.ends"));
+    const int32_t *clip_hashes = ints(f, c, "hash.", "clip"), *t5_hashes = ints(f, c, "hash.", "t5");
+
+    for (int i = 0; i < n_toys; i++) {
+        const rg_tokenizer *clip = NULL, *t5 = NULL;
+        size_t n_vocab, n_merges, n_unigram, n;
+        const char *vocab = part(f, c, "vocab", i, &n_vocab), *merges = part(f, c, "merges", i, &n_merges);
+        const char *unigram = part(f, c, "unigram", i, &n_unigram);
+        CHECK_INT(rg_clip_bpe_new(c, "toy", vocab, n_vocab, merges, n_merges, &clip), 0);
+        CHECK_INT(rg_unigram_new(c, "toy", unigram, n_unigram, &t5), 0);
+        CHECK_OK(c);
+        for (int k = i * n_texts / n_toys; clip && t5 && k < (i + 1) * n_texts / n_toys; k++) {
+            const char *text = part(f, c, "text", k, &n);
+            rg_ids a = { 0 }, b = { 0 };
+            CHECK_INT(clip->encode(clip, c, text, n, &a), 0);
+            CHECK_INT(t5->encode(t5, c, text, n, &b), 0);
+            if (hash_ids(&a) != clip_hashes[k]) {
+                test_fail(__FILE__, __LINE__, "toy %d, string %d: other ids of the byte pair encoding of '%.*s'", i, k, (int)n, text);
+                print_ids("ids", a.id, a.n);
+            }
+            if (hash_ids(&b) != t5_hashes[k]) {
+                test_fail(__FILE__, __LINE__, "toy %d, string %d: other ids of the unigram model of '%.*s'", i, k, (int)n, text);
+                print_ids("ids", b.id, b.n);
+            }
+            rg_ids_release(&a);
+            rg_ids_release(&b);
+        }
+        rg_unref(clip);
+        rg_unref(t5);
+    }
+    rg_ctx_free(c);
+    test_close(f);
+}

@@ -1,6 +1,6 @@
 """Fixtures for engine/text: token ids, weighted tokens and encodings by ComfyUI and Hugging Face.
 
-    COMFYUI=/path/to/ComfyUI python tools/reference/text.py [strings|prompts|encode] ...
+    COMFYUI=/path/to/ComfyUI python tools/reference/text.py [strings|toys|prompts|encode] ...
     COMFYUI=... python tools/reference/text.py strings --n 300000 --seed 7 --out /tmp/more/text/strings.safetensors
 
 ComfyUI brings the real tokenizers; the demo ones lie in models/demo. `strings` stores every string but only a hash of its ids
@@ -8,8 +8,10 @@ per tokenizer (and the ids themselves of some), so that ten thousand fit into ha
 formula on both sides. The second command makes a larger set; RG_FIXTURES=/tmp/more build/test_tokenizers _ids runs on it.
 """
 import argparse
+import json
 import os
 import random
+import tempfile
 import unicodedata
 
 import torch
@@ -161,6 +163,82 @@ def make_strings(args):
         common.save("text/strings.safetensors", tensors, {"seed": args.seed, "python_unicode": unicodedata.unidata_version})
 
 
+# ---- toys: small random tokenizers that bring out what the real ones never do ---------------------------------------------
+
+def toy_bpe(r):
+    """vocab.json and merges.txt with merges in no sensible order, twice, of what is never made, on odd lines"""
+    symbols = list("abc")
+    merges = []
+    for _ in range(r.randint(2, 14)):
+        x, y = r.choice(symbols), r.choice(symbols)
+        symbols.append(x + y)
+        merges.append((x, y) if r.random() < 0.7 else (x, y + "</w>"))
+    r.shuffle(merges)
+    merges += r.sample(merges, 2)
+    made = symbols + [s + "</w>" for s in symbols]
+    names = [s for s in dict.fromkeys(made) if r.random() < 0.8] + ["<|startoftext|>", "<|endoftext|>"]
+    space = lambda: r.choice([" "] * 6 + ["  ", "\t", "\u00a0", " \u2003", "\x1c"])
+    lines = [r.choice(["", " ", "\t"]) + x + space() + y + r.choice(["", "", " "]) for x, y in merges] + [r.choice(["a b c", "a", "", "  "])]
+    end = r.choice(["\n", "\r\n", "\r"])
+    text = r.choice(["", "\n \n"]) + "#version: 0.2" + end + end.join(lines) + r.choice(["", end, end + " " + end])
+    return json.dumps({n: i for i, n in enumerate(names)}, ensure_ascii=r.random() < 0.5, indent=r.choice([None, 2])), text
+
+
+def toy_unigram(r):
+    """a tokenizer.json with ties, long digits, and every feature that engine/text/unigram.c knows"""
+    pieces = ["<unk>", "</s>", "\u2581"] + ["".join(r.choice("abc\u2581\u00e9") for _ in range(r.randint(1, 4))) for _ in range(12)]
+    scores = [-3.1234567890123456, -4.5, -2.0122928619384766, -7.5451483726501465, -9.030416488647461, -1e-3, -12.5e-1]
+    vocab = [[p, 0.0 if i < 2 else r.choice(scores)] for i, p in enumerate(dict.fromkeys(pieces))]
+    scheme = r.choice(["first", "always", "never"])
+    meta = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": r.random() < 0.8}
+    added = [{"id": 1, "content": "</s>", "single_word": False, "lstrip": r.random() < 0.5, "rstrip": r.random() < 0.5, "normalized": False, "special": True},
+             {"id": 50, "content": "<x>", "single_word": False, "lstrip": r.random() < 0.5, "rstrip": r.random() < 0.5, "normalized": False, "special": False},
+             {"id": 51, "content": "<x><y>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}]
+    real = json.load(open(os.path.join(os.environ["COMFYUI"], "comfy", "text_encoders", "t5_tokenizer", "tokenizer.json")))
+    norms = [{"type": "Strip", "strip_left": r.random() < 0.5, "strip_right": r.random() < 0.5},
+             {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": r.choice([" ", "\u2581"])}]
+    norms = [x for x in norms if r.random() < 0.6]
+    doc = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+           "normalizer": r.choice([None, {"type": "Sequence", "normalizers": norms}]) if norms else None,
+           "pre_tokenizer": r.choice([meta, {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, meta]}]),
+           "post_processor": real["post_processor"], "decoder": None,
+           "model": {"type": "Unigram", "unk_id": 0, "vocab": vocab, "byte_fallback": False}}
+    # Hugging Face numbers added tokens that are no pieces itself: after the pieces, in order
+    for i, a in enumerate(added[1:]):
+        a["id"] = len(vocab) + i
+    # the rounding of its number parser decides ties, so every digit stays: written as the real file writes them
+    return json.dumps(doc, ensure_ascii=r.random() < 0.5)
+
+
+def make_toys(args):
+    from tokenizers import Tokenizer
+    from transformers import CLIPTokenizer
+    r = random.Random(args.seed)
+    vocabs, merges, unigrams, texts, hashes = [], [], [], [], {"clip": [], "t5": []}
+    for _ in range(40):
+        v, m = toy_bpe(r)
+        vocabs.append(v.encode())
+        merges.append(m.encode())
+        unigrams.append(toy_unigram(r).encode())
+        with tempfile.TemporaryDirectory() as folder:
+            open(os.path.join(folder, "vocab.json"), "wb").write(vocabs[-1])
+            open(os.path.join(folder, "merges.txt"), "wb").write(merges[-1])
+            clip = CLIPTokenizer(os.path.join(folder, "vocab.json"), os.path.join(folder, "merges.txt"))
+        t5 = Tokenizer.from_str(unigrams[-1].decode())
+        for _ in range(25):
+            atoms = list("aaabbbccc") + ["\u00e9", " ", "  ", "d", "\u2581", "</s>", "<x>", "<x><y>", " </s> ", "\n", "<x", "\u3000"]
+            s = "".join(r.choice(atoms) for _ in range(r.randint(0, 24)))
+            texts.append(s.encode())
+            hashes["clip"].append(hash_ids(clip(s)["input_ids"][1:-1]))
+            hashes["t5"].append(hash_ids(t5.encode(s).ids[:-1]))
+    tensors = {}
+    for name, parts in (("vocab", vocabs), ("merges", merges), ("unigram", unigrams), ("text", texts)):
+        tensors[name], tensors[name + ".ends"] = blob(parts)
+    for name, h in hashes.items():
+        tensors["hash." + name] = i32(h)
+    common.save("text/toys.safetensors", tensors, {"seed": args.seed})
+
+
 # ---- weighted prompts ---------------------------------------------------------------------------------------------------
 
 PROMPTS = ["", " ", "a", "a red house", "(a)", "((a))", "(((a)))", "(a:1.2)", "(a:1.2) b", "a (b:0.5) c", "(a (b:1.5) c:0.8)", "((a:1.2):0.5)",
@@ -300,7 +378,7 @@ def make_encode(args):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
-    p.add_argument("what", nargs="*", default=["strings", "prompts", "encode"])
+    p.add_argument("what", nargs="*", default=["strings", "toys", "prompts", "encode"])
     p.add_argument("--n", type=int, default=10500)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out")
