@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import struct
 import tempfile
 import unicodedata
 
@@ -236,6 +237,10 @@ def make_toys(args):
         tensors[name], tensors[name + ".ends"] = blob(parts)
     for name, h in hashes.items():
         tensors["hash." + name] = i32(h)
+    # the scores of the real T5 vocabulary as Hugging Face has parsed them, bit for bit
+    real = json.loads(tokenizers()["t5"].tokenizer.backend_tokenizer.to_str())
+    bits = b"".join(struct.pack("<d", score) for _, score in real["model"]["vocab"])
+    tensors["score_hash"] = i32([hash_ids(struct.unpack("<%dI" % (len(bits) // 4), bits))])
     common.save("text/toys.safetensors", tensors, {"seed": args.seed})
 
 
