@@ -1,6 +1,8 @@
 /* Between 8-bit pictures and the float32 tensors that IMAGE and MASK values are. */
 #include "engine/media/image.h"
 
+#include <string.h>
+
 #include "engine/ops/backend.h"
 
 /* Bytes of a tensor that live outside any context's pool. */
@@ -58,6 +60,36 @@ const rg_tensor *rg_image_host(rg_ctx *c, const rg_tensor *t)
     return c->error ? NULL : row_major;
 }
 
+rg_tensor *rg_image_inverted(rg_ctx *c, const rg_tensor *t)
+{
+    const rg_tensor *from = rg_image_host(c, t);
+    rg_tensor *to = from ? rg_image_new(c, from->n_dims, from->shape) : NULL;
+
+    for (int64_t i = 0; to && i < rg_numel(to); i++)
+        ((float *)to->data)[i] = 1.0f - ((const float *)from->data)[i];
+    return to;
+}
+
+rg_tensor *rg_image_joined(rg_ctx *c, const rg_tensor *a, const rg_tensor *b)
+{
+    const rg_tensor *first = rg_image_host(c, a), *second = rg_image_host(c, b);
+    char one[96], two[96];
+    rg_tensor *to;
+
+    if (!first || !second)
+        return NULL;
+    if (first->n_dims != 4 || second->n_dims != 4 || memcmp(first->shape + 1, second->shape + 1, 3 * sizeof *first->shape)) {
+        rg_fail(c, RG_ERR_SHAPE, "pictures of shape %s and %s cannot be one batch", rg_shape_text(first, one, sizeof one), rg_shape_text(second, two, sizeof two));
+        return NULL;
+    }
+    to = rg_image_new(c, 4, (const int64_t[]){ first->shape[0] + second->shape[0], first->shape[1], first->shape[2], first->shape[3] });
+    if (!to)
+        return NULL;
+    memcpy(to->data, first->data, rg_nbytes(first));
+    memcpy((char *)to->data + rg_nbytes(first), second->data, rg_nbytes(second));
+    return to;
+}
+
 int rg_image_check(rg_ctx *c, const rg_tensor *image, const char *what)
 {
     char text[128];
@@ -86,18 +118,29 @@ rg_tensor *rg_image_from_u8(rg_ctx *c, const uint8_t *values, int n_dims, const 
     return t;
 }
 
+/* Clipped and cut off; a NaN is black. */
+static uint8_t level(float x)
+{
+    const float v = 255.0f * x, low = v > 0.0f ? v : 0.0f;
+
+    return (uint8_t)(int)(low < 255.0f ? low : 255.0f);
+}
+
 void rg_image_to_u8(const rg_tensor *image, int64_t frame, uint8_t *out)
 {
     const int64_t H = rg_dim(image, 1), W = rg_dim(image, 2), C = rg_dim(image, 3);
     const float *first = (const float *)image->data + frame * image->stride[0];
 
+    if (rg_is_contiguous(image)) {      /* one loop that compilers vectorise */
+        for (int64_t i = 0; i < H * W * C; i++)
+            out[i] = level(first[i]);
+        return;
+    }
     for (int64_t y = 0; y < H; y++) {
         for (int64_t x = 0; x < W; x++) {
             const float *p = first + y * image->stride[1] + x * image->stride[2];
-            for (int64_t i = 0; i < C; i++) {
-                const float v = 255.0f * p[i * image->stride[3]];
-                *out++ = v > 0.0f ? v < 255.0f ? (uint8_t)v : 255 : 0;  /* a NaN is black */
-            }
+            for (int64_t i = 0; i < C; i++)
+                *out++ = level(p[i * image->stride[3]]);
         }
     }
 }

@@ -1,6 +1,6 @@
 /*
  * IMAGE [B, H, W, C] and MASK [B, H, W] values: float32 in 0..1, in main memory whatever the context computes on, as
- * ComfyUI keeps them. Ops (engine/ops) want their operands on the context's device; loops over pixels want them here.
+ * ComfyUI keeps them. Ops (engine/ops) want their operands on the context's device; what is here works on pictures where they are.
  */
 #ifndef RG_MEDIA_IMAGE_H
 #define RG_MEDIA_IMAGE_H
@@ -12,6 +12,12 @@ rg_tensor *rg_image_new(rg_ctx *c, int n_dims, const int64_t *shape);
 
 /* The same values in main memory as float32, row-major; t itself when it is so already. For loops over pixels. */
 const rg_tensor *rg_image_host(rg_ctx *c, const rg_tensor *t);
+
+/* 1 - t, for pictures and masks of any shape. */
+rg_tensor *rg_image_inverted(rg_ctx *c, const rg_tensor *t);
+
+/* Two IMAGE batches of one size after each other. Errors: RG_ERR_SHAPE. */
+rg_tensor *rg_image_joined(rg_ctx *c, const rg_tensor *a, const rg_tensor *b);
 
 /* An IMAGE has 4 dims and one channel at least: RG_ERR_SHAPE naming `what` ("image1") otherwise. */
 int rg_image_check(rg_ctx *c, const rg_tensor *image, const char *what);

@@ -132,6 +132,27 @@ static rg_tensor *bislerp(rg_ctx *c, const rg_tensor *x, int64_t width, int64_t 
     return out;
 }
 
+/* ---- torch's methods ---------------------------------------------------------------------------------------------------- */
+
+/* The op on a picture in main memory while c computes elsewhere: by a context of its own. */
+static rg_tensor *interpolate_here(rg_ctx *c, const rg_tensor *x, int64_t width, int64_t height, rg_interp mode)
+{
+    int code = RG_ERR_NOMEM;
+    rg_ctx *here = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, &code);
+    rg_tensor *t;
+
+    if (!here) {
+        rg_fail(c, code, "no context for resizing in main memory");
+        return NULL;
+    }
+    if ((t = rg_ref(rg_interpolate(here, x, height, width, mode))))
+        t = rg_tensor_adopt(c, t);
+    else
+        rg_fail(c, here->error, "%s", here->message);
+    rg_ctx_free(here);
+    return t;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------------------------------- */
 
 rg_tensor *rg_common_upscale(rg_ctx *c, const rg_tensor *x, int64_t width, int64_t height, rg_resize_method method, bool is_center_crop)
@@ -168,12 +189,15 @@ rg_tensor *rg_common_upscale(rg_ctx *c, const rg_tensor *x, int64_t width, int64
         return lanczos(c, x, width, height);
     if (method == RG_RESIZE_BISLERP)
         return bislerp(c, x, width, height);
-    return rg_interpolate(c, rg_to_device(c, x, c->device), height, width, modes[method]);
+    if (x->device.type == RG_CPU && c->device.type != RG_CPU)
+        return interpolate_here(c, x, width, height, modes[method]);
+    return rg_interpolate(c, x, height, width, modes[method]);
 }
 
 rg_tensor *rg_image_upscale(rg_ctx *c, const rg_tensor *image, int64_t width, int64_t height, rg_resize_method method, bool is_center_crop)
 {
     if (!image || rg_image_check(c, image, "the picture to resize") < 0)
         return NULL;
+    image = rg_to_device(c, image, (rg_device){ RG_CPU, 0 });
     return rg_permute4(c, rg_common_upscale(c, rg_permute4(c, image, 0, 3, 1, 2), width, height, method, is_center_crop), 0, 2, 3, 1);
 }

@@ -15,12 +15,12 @@ typedef enum rg_resize_method {
  * x [B, C, H, W] float32 (any strides) -> [B, C, height, width]; is_center_crop crops to the target's aspect first. Channels-last
  * in gives channels-last out, so a permuted IMAGE comes back as one without a copy.
  *   lanczos    clips to 0..1, truncates to 8 bits and wants 1 to 4 channels (2 and 4: the last is alpha, by which Pillow multiplies)
- *   device     lanczos and bislerp compute in main memory and leave the result there; the others where c computes
+ *   device     computed where x is, if that is main memory or c's device; lanczos and bislerp always in main memory
  *   errors     RG_ERR_SHAPE (a size below 1, a crop that leaves nothing, channels that lanczos cannot take)
  */
 rg_tensor *rg_common_upscale(rg_ctx *c, const rg_tensor *x, int64_t width, int64_t height, rg_resize_method method, bool is_center_crop);
 
-/* The same for an IMAGE [B, H, W, C] -> [B, height, width, C]. */
+/* The same for an IMAGE [B, H, W, C] -> [B, height, width, C], always in main memory. */
 rg_tensor *rg_image_upscale(rg_ctx *c, const rg_tensor *image, int64_t width, int64_t height, rg_resize_method method, bool is_center_crop);
 
 /*

@@ -26,7 +26,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
     v = t->data;
     for (int64_t i = 0; i < rg_numel(t); i++)
         v[i] = rgb[i % 3];
-    return give(x, &out[0], RG_IMAGE, t);
+    return rg_give_tensor(x, &out[0], RG_IMAGE, t);
 }
 
 const rg_node rg_node_empty_image = {

@@ -19,12 +19,9 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
 
     if (rg_image_check(x->ctx, a->image1, "image1") < 0 || rg_image_check(x->ctx, image2, "image2") < 0)
         return x->ctx->error;
-    if (rg_dim(a->image1, 3) != rg_dim(image2, 3))
-        return rg_fail(x->ctx, RG_ERR_SHAPE, "image1 has %lld channels, image2 %lld: they cannot be one batch",
-                       (long long)rg_dim(a->image1, 3), (long long)rg_dim(image2, 3));
     if (rg_dim(a->image1, 1) != rg_dim(image2, 1) || rg_dim(a->image1, 2) != rg_dim(image2, 2))
         image2 = rg_image_upscale(x->ctx, image2, rg_dim(a->image1, 2), rg_dim(a->image1, 1), RG_RESIZE_BILINEAR, true);
-    return give(x, &out[0], RG_IMAGE, rg_concat(x->ctx, here(x, a->image1), here(x, image2), 0));
+    return rg_give_tensor(x, &out[0], RG_IMAGE, rg_image_joined(x->ctx, a->image1, image2));
 }
 
 const rg_node rg_node_image_batch = {

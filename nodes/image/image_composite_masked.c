@@ -29,7 +29,7 @@ static const rg_tensor *fit_mask(rg_ctx *c, const rg_tensor *mask, const rg_tens
 {
     if (!(mask = mask_batch(c, mask, "mask")))
         return NULL;
-    mask = rg_common_upscale(c, rg_unsqueeze(c, mask, 1), rg_dim(source, 2), rg_dim(source, 1), RG_RESIZE_BILINEAR, false);
+    mask = rg_common_upscale(c, rg_unsqueeze(c, rg_image_host(c, mask), 1), rg_dim(source, 2), rg_dim(source, 1), RG_RESIZE_BILINEAR, false);
     return rg_image_host(c, rg_squeeze(c, mask, 1));
 }
 
@@ -75,7 +75,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
             }
         }
     }
-    return give(x, &out[0], RG_IMAGE, t);
+    return rg_give_tensor(x, &out[0], RG_IMAGE, t);
 }
 
 const rg_node rg_node_image_composite_masked = {

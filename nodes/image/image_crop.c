@@ -29,7 +29,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
     top = a->top < H - 1 ? a->top : H - 1;
     right = a->width < W - left ? left + a->width : W;
     bottom = a->height < H - top ? top + a->height : H;
-    return give(x, &out[0], RG_IMAGE, rg_slice(x->ctx, rg_slice(x->ctx, a->image, 1, top, bottom), 2, left, right));
+    return rg_give_tensor(x, &out[0], RG_IMAGE, rg_slice(x->ctx, rg_slice(x->ctx, a->image, 1, top, bottom), 2, left, right));
 }
 
 const rg_node rg_node_image_crop = {

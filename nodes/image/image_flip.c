@@ -58,7 +58,7 @@ static int walk(rg_exec *x, const rg_tensor *image, const struct walk *k, rg_val
                 memcpy(to, first + ((i * k->down_y + j * k->right_y) * W + i * k->down_x + j * k->right_x) * C, (size_t)C * sizeof *to);
         }
     }
-    return give(x, &out[0], RG_IMAGE, t);
+    return rg_give_tensor(x, &out[0], RG_IMAGE, t);
 }
 
 static int flip(rg_exec *x, const void *in, rg_value *out)
@@ -84,7 +84,7 @@ static int rotate(rg_exec *x, const void *in, rg_value *out)
     const struct args *a = in;
 
     if (a->how == 0)
-        return give(x, &out[0], RG_IMAGE, a->image);
+        return rg_give_tensor(x, &out[0], RG_IMAGE, a->image);
     return walk(x, a->image, &walks[a->how], out);
 }
 

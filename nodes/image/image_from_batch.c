@@ -24,7 +24,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
     B = rg_dim(a->image, 0);
     first = a->batch_index < B - 1 ? a->batch_index : B - 1;
     n = a->length < B - first ? a->length : B - first;
-    return give(x, &out[0], RG_IMAGE, rg_slice(x->ctx, a->image, 0, first, first + n));
+    return rg_give_tensor(x, &out[0], RG_IMAGE, rg_slice(x->ctx, a->image, 0, first, first + n));
 }
 
 const rg_node rg_node_image_from_batch = {

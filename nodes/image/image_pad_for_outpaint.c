@@ -73,8 +73,8 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
         for (int64_t j = 0; j < W; j++)
             v[(a->top + i) * wide + a->left + j] = has_feather ? feather(a, i, j, H, W) : 0.0f;
     }
-    give(x, &out[0], RG_IMAGE, padded);
-    return give(x, &out[1], RG_MASK, mask);
+    rg_give_tensor(x, &out[0], RG_IMAGE, padded);
+    return rg_give_tensor(x, &out[1], RG_MASK, mask);
 }
 
 const rg_node rg_node_image_pad_for_outpaint = {

@@ -18,7 +18,7 @@ static const char *const crops[] = { "disabled", "center", NULL };
 
 static int upscale(rg_exec *x, const struct args *a, int64_t width, int64_t height, rg_value *out)
 {
-    return give(x, &out[0], RG_IMAGE, rg_image_upscale(x->ctx, a->image, width, height, (rg_resize_method)a->method, a->crop));
+    return rg_give_tensor(x, &out[0], RG_IMAGE, rg_image_upscale(x->ctx, a->image, width, height, (rg_resize_method)a->method, a->crop));
 }
 
 /* ---- ImageScale ---------------------------------------------------------------------------------------------------- */
@@ -41,7 +41,7 @@ static int scale(rg_exec *x, const void *in, rg_value *out)
     if (rg_image_check(x->ctx, a->image, "image") < 0)
         return x->ctx->error;
     if (width == 0 && height == 0)
-        return give(x, &out[0], RG_IMAGE, a->image);
+        return rg_give_tensor(x, &out[0], RG_IMAGE, a->image);
     if (width == 0)
         width = (int64_t)fmax(1.0, rint((double)(rg_dim(a->image, 2) * height) / (double)rg_dim(a->image, 1)));
     else if (height == 0)
@@ -154,7 +154,7 @@ static int kontext_scale(rg_exec *x, const void *in, rg_value *out)
             pick = i;
         }
     }
-    return give(x, &out[0], RG_IMAGE, rg_image_upscale(x->ctx, a->image, kontext_sizes[pick][0], kontext_sizes[pick][1], RG_RESIZE_LANCZOS, true));
+    return rg_give_tensor(x, &out[0], RG_IMAGE, rg_image_upscale(x->ctx, a->image, kontext_sizes[pick][0], kontext_sizes[pick][1], RG_RESIZE_LANCZOS, true));
 }
 
 const rg_node rg_node_flux_kontext_image_scale = {

@@ -94,7 +94,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
             }
         }
     }
-    return give(x, &out[0], RG_IMAGE, t);
+    return rg_give_tensor(x, &out[0], RG_IMAGE, t);
 }
 
 const rg_node rg_node_image_sharpen = {

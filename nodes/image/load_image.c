@@ -67,15 +67,10 @@ static int load(rg_exec *x, const char *name, rg_picture **p)
     return x->ctx->error;
 }
 
-/* Opaque is 0 in a MASK: 1 - alpha, in float32. */
+/* Opaque is 0 in a MASK. */
 static rg_tensor *mask_of_alpha(rg_ctx *c, const uint8_t *alpha, int64_t B, int64_t H, int64_t W)
 {
-    rg_tensor *mask = rg_image_from_u8(c, alpha, 3, (const int64_t[]){ B, H, W });
-    float *v = mask ? mask->data : NULL;
-
-    for (int64_t i = 0; mask && i < B * H * W; i++)
-        v[i] = 1.0f - v[i];
-    return mask;
+    return rg_image_inverted(c, rg_image_from_u8(c, alpha, 3, (const int64_t[]){ B, H, W }));
 }
 
 /* Every third byte. */
@@ -112,8 +107,8 @@ static int load_image(rg_exec *x, const void *in, rg_value *out)
     else
         mask = no_mask(x->ctx, p->n_frames, 64, 64);    /* the size that ComfyUI gives to "no mask" */
     rg_picture_free(p);
-    give(x, &out[0], RG_IMAGE, image);
-    return give(x, &out[1], RG_MASK, mask);
+    rg_give_tensor(x, &out[0], RG_IMAGE, image);
+    return rg_give_tensor(x, &out[1], RG_MASK, mask);
 }
 
 /* The first frame's alpha, inverted, or one of its colours. */
@@ -133,7 +128,7 @@ static int load_mask(rg_exec *x, const void *in, rg_value *out)
         mask = no_mask(x->ctx, 1, p->height, p->width);
     }
     rg_picture_free(p);
-    return give(x, &out[0], RG_MASK, mask);
+    return rg_give_tensor(x, &out[0], RG_MASK, mask);
 }
 
 const rg_node rg_node_load_image = {

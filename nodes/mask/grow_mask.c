@@ -52,7 +52,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
     int64_t H, W;
 
     if (!mask || !(mask = rg_image_host(x->ctx, mask)) || n_steps == 0)
-        return give(x, &out[0], RG_MASK, mask);
+        return rg_give_tensor(x, &out[0], RG_MASK, mask);
     H = rg_dim(mask, 1);
     W = rg_dim(mask, 2);
     result = rg_image_new(x->ctx, 3, mask->shape);
@@ -77,7 +77,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
         }
         memcpy((float *)result->data + b * H * W, from, (size_t)(H * W) * sizeof *from);
     }
-    return give(x, &out[0], RG_MASK, result);
+    return rg_give_tensor(x, &out[0], RG_MASK, result);
 }
 
 const rg_node rg_node_grow_mask = {

@@ -22,7 +22,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
         return x->ctx->error;
     if (a->channel >= rg_dim(a->image, 3))
         return rg_fail(x->ctx, RG_ERR_SHAPE, "the picture has %lld channels and no %s one", (long long)rg_dim(a->image, 3), channels[a->channel]);
-    return give(x, &out[0], RG_MASK, rg_squeeze(x->ctx, rg_slice(x->ctx, a->image, 3, a->channel, a->channel + 1), 3));
+    return rg_give_tensor(x, &out[0], RG_MASK, rg_squeeze(x->ctx, rg_slice(x->ctx, a->image, 3, a->channel, a->channel + 1), 3));
 }
 
 const rg_node rg_node_image_to_mask = {

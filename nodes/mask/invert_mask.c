@@ -14,7 +14,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
 {
     const struct args *a = in;
 
-    return give(x, &out[0], RG_MASK, rg_affine(x->ctx, here(x, a->mask), -1.0f, 1.0f));
+    return rg_give_tensor(x, &out[0], RG_MASK, rg_image_inverted(x->ctx, a->mask));
 }
 
 const rg_node rg_node_invert_mask = {

@@ -14,7 +14,7 @@ static inline const rg_tensor *mask_batch(rg_ctx *c, const rg_tensor *mask, cons
     if (mask->n_dims == 2)
         return rg_unsqueeze(c, mask, 0);
     if (mask->n_dims > 3)
-        return rg_view3(c, rg_contiguous(c, mask), -1, rg_dim(mask, -2), rg_dim(mask, -1));
+        return rg_view3(c, rg_image_host(c, mask), -1, rg_dim(mask, -2), rg_dim(mask, -1));
     rg_fail(c, RG_ERR_SHAPE, "%s has shape %s, wanted [batch, height, width]", what, rg_shape_text(mask, text, sizeof text));
     return NULL;
 }

@@ -18,7 +18,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
 
     if (!m)
         return x->ctx->error;
-    return give(x, &out[0], RG_IMAGE, rg_expand(x->ctx, rg_unsqueeze(x->ctx, m, 3), 4, (const int64_t[]){ rg_dim(m, 0), rg_dim(m, 1), rg_dim(m, 2), 3 }));
+    return rg_give_tensor(x, &out[0], RG_IMAGE, rg_expand(x->ctx, rg_unsqueeze(x->ctx, m, 3), 4, (const int64_t[]){ rg_dim(m, 0), rg_dim(m, 1), rg_dim(m, 2), 3 }));
 }
 
 const rg_node rg_node_mask_to_image = {

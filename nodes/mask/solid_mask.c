@@ -21,7 +21,7 @@ static int execute(rg_exec *x, const void *in, rg_value *out)
 
     for (int64_t i = 0; t && i < a->width * a->height; i++)
         v[i] = (float)a->value;
-    return give(x, &out[0], RG_MASK, t);
+    return rg_give_tensor(x, &out[0], RG_MASK, t);
 }
 
 const rg_node rg_node_solid_mask = {

@@ -8,6 +8,7 @@
 
 #include "engine/media/image.h"
 #include "engine/media/picture.h"
+#include "engine/ops/backend.h"
 #include "graph/execute.h"
 #include "tests/test.h"
 
@@ -228,7 +229,7 @@ static void check_output(rg_ctx *c, struct json_object *test, size_t number, siz
     const char *class_type = json_object_get_string(json_object_object_get(test, "class_type"));
     const rg_tensor *got, *t;
     double worst = 0.0;
-    char key[32];
+    char key[64];
 
     if (!json_object_is_type(wanted, json_type_array)) {
         CHECK(kept[slot].type == &rg_type_int);
@@ -569,5 +570,90 @@ TEST(preview_image_keeps_its_suffix)
     CHECK_INT(run(&b, PREVIEW("2"), NULL, 0), 0);   /* the same node again: same letters, next number */
     CHECK_INT(sscanf(b.ui, "{\"images\":[{\"filename\":\"ComfyUI_temp_%5[a-z]_00002_.png\"", second), 1);
     CHECK_STR(second, first);
+    bench_close(&b);
+}
+
+/* Allocation 1, 2, 3, ... fails while a chain of nodes runs: an error each time, nothing lost (the sanitizers watch), at last success. */
+TEST(image_nodes_survive_failing_allocations)
+{
+    static const char prompt[] =
+        "{\"1\": {\"class_type\": \"LoadImage\", \"inputs\": {\"image\": \"png_rgba8\"}},"
+        "\"2\": {\"class_type\": \"ImageScale\", \"inputs\": {\"image\": [\"1\", 0], \"upscale_method\": \"lanczos\", \"width\": 9, \"height\": 12, \"crop\": \"center\"}},"
+        "\"3\": {\"class_type\": \"ImagePadForOutpaint\", \"inputs\": {\"image\": [\"2\", 0], \"left\": 8, \"top\": 0, \"right\": 0, \"bottom\": 8, \"feathering\": 2}},"
+        "\"4\": {\"class_type\": \"GrowMask\", \"inputs\": {\"mask\": [\"1\", 1], \"expand\": 2, \"tapered_corners\": false}},"
+        "\"5\": {\"class_type\": \"ImageCompositeMasked\", \"inputs\": {\"destination\": [\"3\", 0], \"source\": [\"1\", 0], \"x\": 2, \"y\": 1, \"resize_source\": true, \"mask\": [\"4\", 0]}},"
+        "\"6\": {\"class_type\": \"ImageBlend\", \"inputs\": {\"image1\": [\"5\", 0], \"image2\": [\"1\", 0], \"blend_factor\": 0.5, \"blend_mode\": \"overlay\"}},"
+        "\"7\": {\"class_type\": \"ImageSharpen\", \"inputs\": {\"image\": [\"6\", 0], \"sharpen_radius\": 1, \"sigma\": 1.0, \"alpha\": 1.0}},"
+        "\"8\": {\"class_type\": \"ImageRotate\", \"inputs\": {\"image\": [\"7\", 0], \"rotation\": \"90 degrees\"}},"
+        "\"9\": {\"class_type\": \"PreviewImage\", \"inputs\": {\"images\": [\"8\", 0]}}}";
+    struct bench b = bench_open();
+    const rg_run r = { .ctx = b.c, .env = b.env };
+    struct json_object *answer = NULL;
+    rg_prompt *p = NULL;
+    int ret = -1, attempt = 0;
+
+    fixture = test_open("media/decode.safetensors");
+    write_fixture(b.c, "png_rgba8");
+    CHECK_INT(rg_prompt_parse(b.c, prompt, strlen(prompt), &p), 0);
+    CHECK_INT(rg_prompt_validate(b.env, p, &answer), 0);
+    for (; p && ret < 0 && attempt < 3000; attempt++) {
+        atomic_store(&rg_alloc_fail_after, attempt);
+        ret = rg_execute(&r, p);
+        atomic_store(&rg_alloc_fail_after, -1);
+        if (ret < 0 && ret != RG_ERR_NOMEM && ret != RG_ERR_FORMAT && !strstr(b.c->message, "Cannot allocate memory"))
+            test_fail(__FILE__, __LINE__, "allocation %d: code %d, %s", attempt, ret, b.c->message);
+        CHECK(ret == b.c->error);
+    }
+    CHECK(ret == 0 && attempt > 50);
+    json_object_put(answer);
+    rg_prompt_free(p);
+    test_close(fixture);
+    bench_close(&b);
+}
+
+/* A context that cannot compute: its device is a GPU without a single op. Nodes on pictures do not ask it to. */
+TEST(image_nodes_need_no_device)
+{
+    static const char *const prompts[] = {
+        "\"ImageScale\", \"inputs\": {\"image\": [\"1\", 0], \"upscale_method\": \"bicubic\", \"width\": 9, \"height\": 12, \"crop\": \"center\"}",
+        "\"ImageScaleBy\", \"inputs\": {\"image\": [\"1\", 0], \"upscale_method\": \"lanczos\", \"scale_by\": 1.5}",
+        "\"ImageInvert\", \"inputs\": {\"image\": [\"1\", 0]}",
+        "\"ImageBatch\", \"inputs\": {\"image1\": [\"1\", 0], \"image2\": [\"3\", 0]}",
+        "\"ImageFromBatch\", \"inputs\": {\"image\": [\"1\", 0], \"batch_index\": 0, \"length\": 1}",
+        "\"ImageCrop\", \"inputs\": {\"image\": [\"1\", 0], \"width\": 3, \"height\": 3, \"x\": 1, \"y\": 1}",
+        "\"ImagePadForOutpaint\", \"inputs\": {\"image\": [\"1\", 0], \"left\": 8, \"top\": 8, \"right\": 8, \"bottom\": 8, \"feathering\": 2}",
+        "\"ImageToMask\", \"inputs\": {\"image\": [\"1\", 0], \"channel\": \"red\"}",
+        "\"InvertMask\", \"inputs\": {\"mask\": [\"1\", 1]}",
+        "\"MaskToImage\", \"inputs\": {\"mask\": [\"1\", 1]}",
+        "\"GrowMask\", \"inputs\": {\"mask\": [\"1\", 1], \"expand\": 2, \"tapered_corners\": false}",
+        "\"ImageCompositeMasked\", \"inputs\": {\"destination\": [\"1\", 0], \"source\": [\"3\", 0], \"x\": 2, \"y\": 1, \"resize_source\": true, \"mask\": [\"1\", 1]}",
+        "\"ImageBlend\", \"inputs\": {\"image1\": [\"1\", 0], \"image2\": [\"3\", 0], \"blend_factor\": 0.5, \"blend_mode\": \"overlay\"}",
+        "\"ImageSharpen\", \"inputs\": {\"image\": [\"1\", 0], \"sharpen_radius\": 1, \"sigma\": 1.0, \"alpha\": 1.0}",
+        "\"ImageRotate\", \"inputs\": {\"image\": [\"1\", 0], \"rotation\": \"90 degrees\"}",
+    };
+    static const rg_backend nothing = { .name = "nothing" };
+    struct bench b = bench_open();
+    const rg_backend *cpu = b.c->ops;
+
+    fixture = test_open("media/decode.safetensors");
+    write_fixture(b.c, "png_rgba8");
+    write_fixture(b.c, "jpeg_exif6");
+    b.c->ops = &nothing;
+    b.c->device.type = RG_CUDA;
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        char prompt[1024], text[512] = "";
+
+        snprintf(prompt, sizeof prompt, "{\"1\": {\"class_type\": \"LoadImage\", \"inputs\": {\"image\": \"png_rgba8\"}},"
+                 "\"3\": {\"class_type\": \"LoadImage\", \"inputs\": {\"image\": \"jpeg_exif6\"}}, \"2\": {\"class_type\": %s},"
+                 "\"4\": {\"class_type\": \"TestKeep\", \"inputs\": {\"value\": [\"2\", 0], \"slot\": 0}}}", prompts[i]);
+        if (run(&b, prompt, text, sizeof text) < 0)
+            test_fail(__FILE__, __LINE__, "%s: %s", prompts[i], text);
+        else
+            CHECK_INT(((rg_tensor *)kept[0].object)->device.type, RG_CPU);
+    }
+    CHECK_INT(run(&b, SAVE("0", "x"), NULL, 0), 0);
+    b.c->ops = cpu;
+    b.c->device.type = RG_CPU;
+    test_close(fixture);
     bench_close(&b);
 }

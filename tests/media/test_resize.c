@@ -44,7 +44,7 @@ static void run_cases(bool is_image)
         rg_resize_method method = 0;
         rg_tensor *got;
         double worst = 0.0;
-        char key[32];
+        char key[64];
 
         while (strcmp(methods[method], text(o, "method")))
             method++;
