@@ -216,8 +216,8 @@ static int hold(rg_ctx *c, rg_weights *w, rg_tensor *t)
     return 0;
 }
 
-/* The tensor of an entry as `dtype` (RG_N_DTYPES: as it is), on c's device, held by w. */
-static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dtype dtype, bool is_stored, const rg_tensor **out)
+/* The tensor of an entry, rounded to `storage`, then as `dtype` (RG_N_DTYPES: as it is), on c's device, held by w. */
+static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dtype storage, rg_dtype dtype, const rg_tensor **out)
 {
     const int scope = rg_scope_begin(c), n_threads = omp_get_max_threads();
     rg_tensor *t = rg_safetensors_tensor(c, w->file, e);
@@ -228,8 +228,8 @@ static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dty
     if (t)
         t = rg_tensor_adopt(c, t);
     t = rg_to_device(c, t, c->device);
-    if (is_stored && is_float(e->dtype) && w->options.storage_dtype != RG_N_DTYPES)
-        t = rg_to(c, t, w->options.storage_dtype);
+    if (is_float(e->dtype) && storage != RG_N_DTYPES)
+        t = rg_to(c, t, storage);
     if (dtype != RG_N_DTYPES)
         t = rg_to(c, t, dtype);
     if (t && hold(c, w, t) == 0) {
@@ -241,6 +241,19 @@ static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dty
     omp_set_num_threads(n_threads);
     rg_scope_end(c, scope, NULL);
     return c->error;
+}
+
+/*
+ * What linear layers are stored as. ComfyUI keeps those of a scaled fp8 file, biases too, in the type of the file's marker (float32
+ * stands for e4m3fn), whatever type the file has each of them in.
+ */
+static rg_dtype linear_storage(const rg_weights *w)
+{
+    const rg_safetensors_entry *marker = find(w, "scaled_fp8", NULL);
+
+    if (!marker)
+        return w->options.storage_dtype;
+    return marker->dtype == RG_F32 ? RG_F8_E4M3 : is_float(marker->dtype) ? marker->dtype : RG_N_DTYPES;
 }
 
 /* One tensor of a row: found, of the right shape, and brought as `dtype`. */
@@ -273,7 +286,7 @@ static int load_tensor(rg_ctx *c, rg_weights *w, const char *name, const rg_weig
     if (!is_float(e->dtype))
         return rg_fail(c, RG_ERR_DTYPE, "%s: tensor %s%s holds %s, wanted floating point", w->path, w->prefix, name, e->dtype_name);
     w->is_used[index] = 1;
-    return bring(c, w, e, dtype, true, out);
+    return bring(c, w, e, row->kind == RG_W_KIND_LINEAR ? linear_storage(w) : w->options.storage_dtype, dtype, out);
 }
 
 /* ComfyUI's scaled fp8: X.scale_weight multiplies the weight; X.scale_input only serves fp8 products, which we do not do. */
@@ -292,7 +305,7 @@ static int load_scale(rg_ctx *c, rg_weights *w, const char *stem, const char *na
     w->is_used[index] = 1;
     if (!is_float(e->dtype) || e->nbytes != rg_dtype_size(e->dtype))
         return rg_fail(c, RG_ERR_SHAPE, "%s: tensor %s%s should be one number", w->path, w->prefix, full);
-    return bring(c, w, e, RG_F32, false, out);
+    return bring(c, w, e, RG_N_DTYPES, RG_F32, out);
 }
 
 static int load_row(rg_ctx *c, rg_weights *w, const char *stem, const rg_weight_row *row)

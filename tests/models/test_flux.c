@@ -81,6 +81,35 @@ TEST(flux_toys_in_bf16_and_f16)
     test_close(f);
 }
 
+/* fp8 weights, float32 arithmetic: UNETLoader's weight_dtype on a bf16 file, and one of ComfyUI's scaled fp8 files. */
+TEST(flux_fp8_matches_comfyui)
+{
+    static const struct { const char *key, *prefix; rg_dtype storage; } kinds[] = {
+        { "e4m3", "dev.", RG_F8_E4M3 }, { "e5m2", "dev.", RG_F8_E5M2 }, { "scaled", "file.", RG_N_DTYPES },
+    };
+    test_fixture *toy = test_open(toy_path), *f = test_open("models/flux_fp8.safetensors");
+    FOR_EACH_DEVICE(c) {
+        for (int i = 0; i < 3; i++) {
+            const rg_weight_options options = { .compute_dtype = c->compute_dtype, .storage_dtype = kinds[i].storage };
+            rg_safetensors *file = NULL;
+            rg_weights *w = NULL;
+            rg_denoiser *m = NULL;
+
+            if (rg_safetensors_open(c, test_path(i < 2 ? toy_path : "models/flux_fp8.safetensors"), &file) == 0 &&
+                rg_weights_new(c, file, kinds[i].prefix, &options, &w) == 0)
+                rg_flux_load(c, w, &m);
+            rg_safetensors_close(file);
+            rg_unref(w);
+            CHECK(m != NULL);
+            if (m)
+                CHECK_CLOSE(c, run_case(c, toy, m, "dev_odd"), get(c, f, kinds[i].key, "out"), 1e-5);
+            rg_unref(m);
+        }
+    }
+    test_close(f);
+    test_close(toy);
+}
+
 TEST(flux_demo_matches_comfyui)
 {
     test_fixture *f = test_open("models/flux_demo.safetensors");

@@ -18,12 +18,15 @@ from common import distance, randn, randomize
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
-def build(config, dtype):
-    """ComfyUI's Flux with these sizes; linear layers as its loaders make them."""
+def build(config, dtype, scaled_fp8=None):
+    """ComfyUI's Flux with these sizes; linear layers as its loaders make them (manual_cast: weights are widened on the way)."""
     common.comfyui()
     import comfy.ops
     from comfy.ldm.flux.model import Flux
-    return Flux(**config, dtype=dtype, device="cpu", operations=comfy.ops.disable_weight_init).eval()
+    ops = comfy.ops.disable_weight_init if dtype in DTYPES.values() else comfy.ops.manual_cast
+    if scaled_fp8:
+        ops = comfy.ops.scaled_fp8_ops(fp8_matrix_mult=False, scale_input=False, override_dtype=scaled_fp8)
+    return Flux(**config, dtype=dtype, device="cpu", operations=ops).eval()
 
 
 def evaluate(model, x, t, context, y, guidance, dtype):
@@ -99,6 +102,46 @@ def run(name):
     return args, out, far
 
 
+def scaled(weights):
+    """The weights as one of ComfyUI's scaled fp8 files has them: linear weights divided by a scale and rounded to e4m3."""
+    out = {"scaled_fp8": torch.empty(2, dtype=torch.float8_e4m3fn)}         # two elements: no fp8 arithmetic
+    for k, v in weights.items():
+        if v.ndim == 2:
+            scale = v.abs().max() / 448.0
+            out[k] = (v / scale).to(torch.float8_e4m3fn)
+            out[k.replace(".weight", ".scale_weight")] = scale.reshape(())
+        else:
+            out[k] = v.to(torch.bfloat16)
+    return out
+
+
+def write_fp8():
+    """fp8 in float32 arithmetic: UNETLoader's weight_dtype on a bf16 file, and a scaled fp8 file."""
+    c, weights, *args = case("dev_odd")
+    tensors = {}
+    for key, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2)):
+        model = build(c, dtype)
+        model.load_state_dict(weights)
+        tensors[key + ".out"] = evaluate(model, *args, torch.float32)
+    file = scaled(weights)
+    model = build(c, torch.float32, scaled_fp8=torch.float8_e4m3fn)
+    missing, unexpected = model.load_state_dict({k: v for k, v in file.items() if k != "scaled_fp8"}, strict=False)
+    assert not missing and not unexpected, (missing, unexpected)
+    tensors["scaled.out"] = evaluate(model, *args, torch.float32)
+    tensors.update({"file." + k: v for k, v in file.items()})
+    ref = case_result("dev_odd")
+    for k in ("e4m3", "e5m2", "scaled"):
+        print(k, "%.4g from float32" % distance(tensors[k + ".out"], ref))
+    common.save("models/flux_fp8.safetensors", tensors)
+
+
+def case_result(name):
+    c, weights, *args = case(name)
+    model = build(c, torch.float32)
+    model.load_state_dict(weights)
+    return evaluate(model, *args, torch.float32)
+
+
 def write():
     tensors, meta = {}, {}
     for toy in TOYS:
@@ -157,3 +200,4 @@ if __name__ == "__main__":
         trace(*sys.argv[2:4])
     else:
         write()
+        write_fp8()
