@@ -30,7 +30,7 @@ typedef struct attention_job {
 /* What one thread works in. */
 typedef struct attention_space {
     float *s, *o, *max, *sum, *bias_row;
-    char *dnn;
+    char *p, *dnn;                      /* probabilities in the product's dtype; oneDNN's own */
 } attention_space;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -78,7 +78,8 @@ static bool run_block(const attention_job *job, const attention_space *w, int64_
 
         is_ok = rg_dnn_run(job->scores[is_short_q][is_short_k], address(job->q, b, h, first), address(job->k, b, kv, key), NULL, w->s, w->dnn);
         for (int64_t i = 0; i < n_queries; i++) {
-            float *s = w->s + i * job->n_keys;                  /* the probabilities overwrite the scores, from the front */
+            float *s = w->s + i * job->n_keys;
+            char *p = w->p + (size_t)(i * job->n_keys) * size;
             const int64_t n = is_causal ? smaller(n_keys, first + i + 1 - key) : n_keys;
             float scale = job->args->scale;
 
@@ -93,7 +94,7 @@ static bool run_block(const attention_job *job, const attention_space *w, int64_
             const float new_max = max > w->max[i] ? max : w->max[i];
 
             if (!(new_max > -INFINITY)) {                       /* nothing seen yet: all masked, or past the diagonal */
-                memset(s, 0, (size_t)n_keys * size);
+                memset(p, 0, (size_t)n_keys * size);
                 continue;
             }
             if (new_max > w->max[i]) {
@@ -103,11 +104,11 @@ static bool run_block(const attention_job *job, const attention_space *w, int64_
                 w->max[i] = new_max;
             }
             if (n > 0)
-                w->sum[i] += simd->exp_row(s, job->dtype, s, scale, new_max, n);
+                w->sum[i] += simd->exp_row(p, job->dtype, s, scale, new_max, n);
             if (n < n_keys)
-                memset((char *)s + (n > 0 ? (size_t)n * size : 0), 0, (size_t)(n_keys - (n > 0 ? n : 0)) * size);
+                memset(p + (n > 0 ? (size_t)n * size : 0), 0, (size_t)(n_keys - (n > 0 ? n : 0)) * size);
         }
-        is_ok = is_ok && rg_dnn_run(job->values[is_short_q][is_short_k], w->s, address(job->v, b, kv, key), NULL, w->o, w->dnn);
+        is_ok = is_ok && rg_dnn_run(job->values[is_short_q][is_short_k], w->p, address(job->v, b, kv, key), NULL, w->o, w->dnn);
     }
     for (int64_t i = 0; i < n_queries; i++) {
         char *to = (char *)job->out->data + (b * job->out->stride[0] + (first + i) * job->out->stride[1] + h * Dv) * (int64_t)rg_dtype_size(job->out->dtype);
@@ -150,13 +151,11 @@ void rg_cpu_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
     for (int i = 0; i < 4 && !c->error; i++) {
         const int64_t n_queries = i / 2 && N % job.n_queries ? N % job.n_queries : job.n_queries;
         const int64_t n_keys = i % 2 && M % job.n_keys ? M % job.n_keys : job.n_keys;
-        const int64_t p_row = job.n_keys * (int64_t)(sizeof(float) / rg_dtype_size(job.dtype));
-
         job.scores[i / 2][i % 2] = rg_dnn_gemm(c, &(rg_gemm_shape){
             .M = n_queries, .N = n_keys, .K = D, .a_row = job.q->stride[2], .a_col = 1, .b_row = 1, .b_col = job.k->stride[2],
             .out_row = job.n_keys, .dtype = job.dtype, .out_dtype = RG_F32, .unary_kind = -1, .scale = 1.0f });
         job.values[i / 2][i % 2] = rg_dnn_gemm(c, &(rg_gemm_shape){
-            .M = n_queries, .N = Dv, .K = n_keys, .a_row = p_row, .a_col = 1, .b_row = job.v->stride[2], .b_col = 1,
+            .M = n_queries, .N = Dv, .K = n_keys, .a_row = job.n_keys, .a_col = 1, .b_row = job.v->stride[2], .b_col = 1,
             .out_row = Dv, .dtype = job.dtype, .out_dtype = RG_F32, .is_added = true, .unary_kind = -1, .scale = 1.0f });
         const rg_dnn *both[] = { job.scores[i / 2][i % 2], job.values[i / 2][i % 2] };
         for (int j = 0; j < 2; j++)
@@ -165,10 +164,11 @@ void rg_cpu_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
     }
 
     const size_t sizes[] = { padded(job.n_queries * job.n_keys), padded(job.n_queries * Dv), padded(job.n_queries), padded(job.n_queries),
-                             padded(job.n_keys), dnn_bytes };
+                             padded(job.n_keys),
+                             job.dtype == RG_F32 ? 0 : padded(job.n_queries * job.n_keys) / 2, dnn_bytes };
     size_t each = 0;
     int n_threads;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 7; i++)
         each += sizes[i];
     char *scratch = rg_cpu_scratch(c, each, &n_threads);
 
@@ -185,6 +185,7 @@ void rg_cpu_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
             w.max = (float *)at, at += sizes[2];
             w.sum = (float *)at, at += sizes[3];
             w.bias_row = (float *)at, at += sizes[4];
+            w.p = job.dtype == RG_F32 ? (char *)w.s : at, at += sizes[5];     /* floats overwrite the scores */
             w.dnn = at;
             rg_dnn_enter();
 #pragma omp for schedule(dynamic, 1)

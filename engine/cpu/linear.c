@@ -23,23 +23,16 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 void rg_cpu_tiles(int64_t M, int64_t N, int64_t K, int64_t *tile_m, int64_t *tile_n)
 {
-    const double work = 2.0 * (double)M * (double)N * (double)K;
-    double wanted = work / 24.0;        /* floating-point operations of a tile */
+    /* tall ones first: the weight is rearranged once per tile, which is paid back by its rows */
+    static const struct { int64_t m, n; } ladder[] = { { 1024, 512 }, { 512, 512 }, { 512, 256 }, { 256, 256 }, { 256, 128 }, { 128, 128 }, { 128, 64 } };
+    enum { STEPS = sizeof ladder / sizeof ladder[0], ENOUGH_TILES = 16 };
+    int i = 0;
 
-    wanted = fmin(fmax(wanted, 6e6), 1.2e9);
-    const double side = sqrt(wanted / (2.0 * (double)(K ? K : 1)));     /* square tiles read least */
-    int64_t m = divide_up((int64_t)side, 64) * 64, n;
-
-    m = smaller(m, M);
-    if (M - m < m / 4)
-        m = M;                          /* no sliver at the end */
-    else
-        m = divide_up(divide_up(M, divide_up(M, m)), 16) * 16;          /* equal shares */
-    n = divide_up((int64_t)(wanted / (2.0 * (double)(K ? K : 1)) / (double)(m ? m : 1)), 64) * 64;
-    n = n < 64 ? 64 : n;
-    n = N <= n ? N : divide_up(divide_up(N, divide_up(N, n)), 32) * 32;
-    *tile_m = m < 1 ? 1 : m;
-    *tile_n = n < 1 ? 1 : n;
+    while (i + 1 < STEPS && divide_up(M, ladder[i].m) * divide_up(N, ladder[i].n) < ENOUGH_TILES &&
+           2.0 * (double)(ladder[i + 1].m * ladder[i + 1].n) * (double)K >= 8e6)
+        i++;
+    *tile_m = smaller(M, divide_up(divide_up(M, divide_up(M, ladder[i].m)), 16) * 16);      /* equal shares */
+    *tile_n = smaller(N, divide_up(divide_up(N, divide_up(N, ladder[i].n)), 32) * 32);
 }
 
 const rg_tensor *rg_cpu_as(rg_ctx *c, const rg_tensor *x, rg_dtype dtype)

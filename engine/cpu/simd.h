@@ -42,7 +42,7 @@ typedef struct rg_simd {
     float (*max)(const float *x, int64_t n);                    /* -inf for none; NaN may be dropped */
     float (*dot)(const float *x, const float *y, int64_t n);
 
-    /* out = exp(x * scale - max), returns its sum; dtype of out f32 or bf16 or f16, rounded after the sum is taken */
+    /* out = exp(x * scale - max) where that is about 0 or less; returns its sum, taken before out is rounded to dtype: f32 or bf16. out may be x */
     float (*exp_row)(void *out, rg_dtype dtype, const float *x, float scale, float max, int64_t n);
 
     /* x *= s */

@@ -74,6 +74,25 @@ static inline vf exp_vector(vf x)
     return pick(x > all(88.7228394f), all(INFINITY), y);
 }
 
+/* The same for softmax: x is 0 or less (or a little more); below -87 the result is 0, and one shift of the exponent is enough. */
+static inline vf exp_below_one(vf x)
+{
+    const vf magic = all(12582912.0f);
+    const vf t = x * all(1.44269504088896341f) + magic;
+    const vf n = t - magic;
+    vf r = x - n * all(0.693145751953125f);
+    r = r - n * all(1.42860682030941723e-6f);
+
+    vf p = all(1.9875691500e-4f);
+    p = p * r + all(1.3981999507e-3f);
+    p = p * r + all(8.3334519073e-3f);
+    p = p * r + all(4.1665795894e-2f);
+    p = p * r + all(1.6666665459e-1f);
+    p = p * r + all(5.0000001201e-1f);
+    p = p * r * r + r + all(1.0f);
+    return pick(x < all(-87.0f), all(0.0f), (vf)((vi)p + ((vi)t << 23)));
+}
+
 static inline vf sigmoid_vector(vf x) { return all(1.0f) / (all(1.0f) + exp_vector(-x)); }
 
 static inline vf tanh_vector(vf x)
@@ -221,6 +240,15 @@ static inline void to_bf16(uint16_t *p, vf v)
 {
     const vu u = (vu)v, rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16, is_nan = (vu)(v != v);
     const vh h = __builtin_convertvector((rounded & ~is_nan) | (0x7fc0 & is_nan), vh);
+
+    memcpy(p, &h, sizeof h);
+}
+
+/* Finite numbers only: probabilities. */
+static inline void to_bf16_finite(uint16_t *p, vf v)
+{
+    const vu u = (vu)v;
+    const vh h = __builtin_convertvector((u + 0x7fff + (u >> 16 & 1)) >> 16, vh);
 
     memcpy(p, &h, sizeof h);
 }
@@ -422,34 +450,37 @@ static void scale_row(float *x, float s, int64_t n)
     EACH STORE(x, LOAD(x) * all(s));
 }
 
+/* The exponentials of a row, two vectors at a time for the sake of the pipelines; NARROW(to, v) puts one vector away. */
+#define EXP_ROW(name, TYPE, NARROW)                                                         \
+    static float name(TYPE *out, const float *x, float scale, float max, int64_t n)         \
+    {                                                                                       \
+        const vf s = all(scale), m = all(max);                                              \
+        vf s0 = { 0 }, s1 = { 0 };                                                          \
+        int64_t i = 0;                                                                      \
+        for (; i + 2 * VL <= n; i += 2 * VL) {                                              \
+            const vf e0 = exp_below_one(load(x + i) * s - m), e1 = exp_below_one(load(x + i + VL) * s - m); \
+            s0 += e0;                                                                       \
+            s1 += e1;                                                                       \
+            NARROW(out + i, e0);                                                            \
+            NARROW(out + i + VL, e1);                                                       \
+        }                                                                                   \
+        float tail = 0.0f;                                                                  \
+        for (; i < n; i += VL) {                                                            \
+            const int64_t left = n - i < VL ? n - i : VL;                                   \
+            float lanes[VL];                                                                \
+            store(lanes, exp_below_one(load_part(x + i, left) * s - m));                    \
+            for (int64_t l = 0; l < left; l++)                                              \
+                tail += lanes[l];                                                           \
+            narrow(out + i, lanes, sizeof(TYPE) == 4 ? RG_F32 : RG_BF16, left);             \
+        }                                                                                   \
+        return reduce_add(s0 + s1) + tail;                                                  \
+    }
+EXP_ROW(exp_row_f32, float, store)
+EXP_ROW(exp_row_bf16, uint16_t, to_bf16_finite)
+
 static float exp_row(void *out, rg_dtype dtype, const float *x, float scale, float max, int64_t n)
 {
-    const vf s = all(scale), m = all(max);
-    vf total = { 0 };
-    int64_t i = 0;
-
-    for (; i + VL <= n; i += VL) {
-        const vf e = exp_vector(load(x + i) * s - m);
-        total += e;
-        if (dtype == RG_F32)
-            store((float *)out + i, e);
-        else if (dtype == RG_BF16)
-            to_bf16((uint16_t *)out + i, e);
-        else {
-            float lanes[VL];
-            store(lanes, e);
-            narrow((uint16_t *)out + i, lanes, dtype, VL);
-        }
-    }
-    if (i < n) {
-        float lanes[VL], tail = 0.0f;
-        store(lanes, exp_vector(load_part(x + i, n - i) * s - m));
-        for (int64_t l = 0; l < n - i; l++)
-            tail += lanes[l];
-        narrow((char *)out + i * (int64_t)rg_dtype_size(dtype), lanes, dtype, n - i);
-        return reduce_add(total) + tail;
-    }
-    return reduce_add(total);
+    return dtype == RG_BF16 ? exp_row_bf16(out, x, scale, max, n) : exp_row_f32(out, x, scale, max, n);
 }
 
 /* ---- matrix times vector ----------------------------------------------------------------------------------------------------- */

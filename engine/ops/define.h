@@ -45,7 +45,8 @@ int rg_broadcast_shape(const rg_tensor *a, const rg_tensor *b, int64_t *shape);
 
 /*
  * Call the device's row, or fail with RG_ERR_UNSUPPORTED where it is empty. RG_PROFILE=1 in the environment adds up time
- * and bytes per op and prints them to stderr at the end of the process.
+ * and bytes per op and prints them to stderr at the end of the process; RG_PROFILE=cpu counts processor time instead, which
+ * other programs on the machine disturb less.
  */
 #define RG_RUN(c, row, out, ...) do {                                                                    \
         if (!(c)->ops->row) { rg_op_missing((c), #row, (out)); break; }                                   \

@@ -35,7 +35,8 @@ static rg_tensor *numbers(rg_ctx *c, rg_dtype dtype, layout how, double gain, in
     int64_t base[RG_MAX_DIMS];
     rg_tensor *t;
 
-    memcpy(base, shape, (size_t)n_dims * sizeof *base);
+    for (int i = 0; i < n_dims; i++)
+        base[i] = shape[i];
     if (how == PADDED)
         base[n_dims - 1] += 3;
     if (how == TURNED && n_dims >= 2) {
