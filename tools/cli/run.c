@@ -196,6 +196,12 @@ static size_t peak_resident_bytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
 }
 
+/* As --dtype takes it. */
+static const char *dtype_word(rg_dtype t)
+{
+    return t == RG_BF16 ? "bf16" : t == RG_F16 ? "f16" : "f32";
+}
+
 static const char *status_of(int code)
 {
     return code == RG_EXIT_DONE ? "success" : code == RG_EXIT_INTERRUPTED ? "interrupted" : code == RG_EXIT_WRONG ? "invalid" : "error";
@@ -234,7 +240,7 @@ static int run_one(session *s, const char *path, const rg_cli_pair *sets, int n_
         json_object_object_add(r, "file", json_object_new_string(path));
         json_object_object_add(r, "status", json_object_new_string(status_of(code)));
         json_object_object_add(r, "device", json_object_new_string(s->ctx->ops->name));
-        json_object_object_add(r, "dtype", json_object_new_string(rg_dtype_name(s->ctx->compute_dtype)));
+        json_object_object_add(r, "dtype", json_object_new_string(dtype_word(s->ctx->compute_dtype)));
         json_object_object_add(r, "seconds", json_object_new_double(rg_cli_now() - started));
         json_object_object_add(r, "outputs", s->outputs);
         json_object_object_add(r, "nodes", s->nodes);
