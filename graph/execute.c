@@ -236,7 +236,6 @@ static void drop_slots(graph_result *r)
 
 static int run_node(graph_run *run, int node)
 {
-    const prompt_node *n = &run->prompt->nodes[node];
     rg_ctx *c = run->options->ctx;
     const graph_result *cached = run->keys ? graph_cache_get(run->options->cache, &run->keys[node]) : NULL;
     graph_result *result = &run->results[node];
@@ -277,7 +276,6 @@ static int run_node(graph_run *run, int node)
     e.ui = result->ui;
     e.seconds = now() - started;
     send(run, e);
-    (void)n;
     return 0;
 }
 

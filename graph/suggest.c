@@ -47,21 +47,73 @@ static int length(const char *s)
     return n < MAX_NAME ? (int)n : MAX_NAME;
 }
 
+/* Length of the CamelCase or _-separated word that starts at s. */
+static int word_length(const char *s)
+{
+    int n = 1;
+
+    while (isupper((unsigned char)s[n]) && isupper((unsigned char)s[n - 1]))    /* "VAE" of VAEDecode, and one letter too many */
+        n++;
+    if (n > 1)
+        return s[n] && islower((unsigned char)s[n]) ? n - 1 : n;
+    while (s[n] && isalnum((unsigned char)s[n]) && !isupper((unsigned char)s[n]))
+        n++;
+    return n;
+}
+
+/* Is every word of a somewhere in b? */
+static bool has_words(const char *a, const char *b)
+{
+    char word[MAX_NAME];
+
+    for (int n; *a; a += n) {
+        n = word_length(a);
+        if (n >= MAX_NAME)
+            return false;
+        memcpy(word, a, (size_t)n);
+        word[n] = '\0';
+        if (!strcasestr(b, word))
+            return false;
+    }
+    return true;
+}
+
+/* Length without the extension that two file names share: it tells nothing. */
+static void drop_extension(const char *a, int *na, const char *b, int *nb)
+{
+    const char *x = strrchr(a, '.'), *y = strrchr(b, '.');
+
+    if (x && y && x > a && y > b && !strcasecmp(x, y) && x - a < *na && y - b < *nb) {
+        *na = (int)(x - a);
+        *nb = (int)(y - b);
+    }
+}
+
+/* How far off a name is, per mille of the longer one, so that short and long names compare; above 500 is no match. */
+static int score_of(const char *wanted, const char *name)
+{
+    int n_wanted = length(wanted), n_name = length(name), longer, score;
+
+    drop_extension(wanted, &n_wanted, name, &n_name);
+    longer = n_name > n_wanted ? n_name : n_wanted;
+    score = longer ? distance(wanted, n_wanted, name, n_name) * 1000 / longer : 0;
+    if (score > 400 && n_wanted >= 3 && n_name >= 3 && (strcasestr(name, wanted) || strcasestr(wanted, name)))
+        score = 400;                    /* one inside the other */
+    if (score > 300 && length(wanted) == length(name) && has_words(wanted, name) && has_words(name, wanted))
+        score = 300;                    /* the same words in another order */
+    return score;
+}
+
 int rg_suggest_many(const char *wanted, const char *const *names, const char **best, int max)
 {
     int scores[MAX_BEST], n = 0;
-    const int n_wanted = length(wanted);
 
     if (max > MAX_BEST)
         max = MAX_BEST;
     for (; *names; names++) {
-        const int n_name = length(*names), longer = n_name > n_wanted ? n_name : n_wanted;
-        const bool is_part = n_wanted >= 3 && n_name >= 3 && (strcasestr(*names, wanted) || strcasestr(wanted, *names));
-        /* per mille of the longer name, so that long and short names compare; a name inside the other is always near */
-        int score = longer ? distance(wanted, n_wanted, *names, n_name) * 1000 / longer : 0, at;
+        const int score = score_of(wanted, *names);
+        int at;
 
-        if (is_part && score > 400)
-            score = 400;
         if (score > 500)
             continue;
         for (at = n; at > 0 && scores[at - 1] > score; at--)
@@ -75,6 +127,8 @@ int rg_suggest_many(const char *wanted, const char *const *names, const char **b
         scores[at] = score;
         best[at] = *names;
     }
+    while (n > 1 && scores[n - 1] > 2 * scores[0] + 150)        /* beside a good match a poor one only distracts */
+        n--;
     return n;
 }
 

@@ -205,6 +205,11 @@ static int check_link(validation *v, frame *f, const rg_input *in, struct json_o
     type = v->prompt->nodes[source].type;
     if (!type)
         return v->is_lenient ? source : -1;
+    if (rg_json_digits(number) || (json_object_is_type(number, json_type_int) && json_object_get_int64(number) >= 0
+                                   && json_object_get_uint64(number) > INT64_MAX)) {
+        raise_text(v, f, "IndexError", "cannot fit '%s' into an index-sized integer", "int");
+        return -1;
+    }
     if (!json_object_is_type(number, json_type_int) && !json_object_is_type(number, json_type_boolean)) {
         static const char *const names[] = { [json_type_null] = "NoneType", [json_type_double] = "float", [json_type_object] = "dict",
                                              [json_type_array] = "list", [json_type_string] = "str" };

@@ -8,7 +8,8 @@ int worklist_init(worklist *w, const rg_prompt *p)
     *w = (worklist){ .prompt = p };
     w->nodes = rg_calloc((size_t)p->n_nodes + 1, sizeof(*w->nodes));
     w->order = rg_calloc((size_t)p->n_nodes + 1, sizeof(*w->order));
-    return w->nodes && w->order ? 0 : RG_ERR_NOMEM;
+    w->ready = rg_calloc((size_t)p->n_nodes + 1, sizeof(*w->ready));
+    return w->nodes && w->order && w->ready ? 0 : RG_ERR_NOMEM;
 }
 
 void worklist_release(worklist *w)
@@ -19,6 +20,7 @@ void worklist_release(worklist *w)
     }
     rg_free(w->nodes);
     rg_free(w->order);
+    rg_free(w->ready);
     *w = (worklist){ 0 };
 }
 
@@ -45,6 +47,16 @@ static bool contains(const int *list, int n, int value)
     return false;
 }
 
+/* Put a node among the ready ones, which stay in the order they came in. */
+static void add_ready(worklist *w, int node)
+{
+    int i = w->n_ready++;
+
+    for (; i > 0 && w->nodes[w->ready[i - 1]].place > w->nodes[node].place; i--)
+        w->ready[i] = w->ready[i - 1];
+    w->ready[i] = node;
+}
+
 typedef struct link { int from, to; } link;
 
 /* The source of a declared input's link, -1 if it is none. Inputs that the class does not know make no dependency. */
@@ -61,6 +73,7 @@ int worklist_add(worklist *w, int node, worklist_has_fn *has, void *user)
     int *stack = NULL, n_stack = 0, stack_capacity = 0;
     link *links = NULL;
     size_t n_links = 0, links_capacity = 0;
+    const int n_before = w->n_order;
     int ret = append(&stack, &n_stack, &stack_capacity, node);
 
     while (!ret && n_stack > 0) {
@@ -70,6 +83,7 @@ int worklist_add(worklist *w, int node, worklist_has_fn *has, void *user)
         if (n->is_pending || n->is_done || !p->nodes[at].inputs)
             continue;
         n->is_pending = true;
+        n->place = w->n_order;
         w->order[w->n_order++] = at;
         w->n_pending++;
         json_object_object_foreach(p->nodes[at].inputs, name, value) {
@@ -106,6 +120,9 @@ int worklist_add(worklist *w, int node, worklist_has_fn *has, void *user)
         ret = append(&from->blocks, &from->n_blocks, &from->blocks_capacity, links[i].to);
         w->nodes[links[i].to].n_waits_for += !ret;
     }
+    for (int i = n_before; !ret && i < w->n_order; i++)
+        if (w->nodes[w->order[i]].n_waits_for == 0)
+            add_ready(w, w->order[i]);
     rg_free(stack);
     rg_free(links);
     return ret;
@@ -132,12 +149,10 @@ int worklist_pick(const worklist *w)
 {
     int best = -1, best_rank = 4;
 
-    for (int i = 0; i < w->n_order; i++) {
-        const int node = w->order[i];
+    for (int i = 0; i < w->n_ready; i++) {
+        const int node = w->ready[i];
         int rank = 3;
 
-        if (node < 0 || w->nodes[node].n_waits_for > 0)
-            continue;
         if (is_output(w, node))
             return node;
         if (blocks_output(w, node))
@@ -161,11 +176,12 @@ void worklist_done(worklist *w, int node)
     n->is_pending = false;
     n->is_done = true;
     w->n_pending--;
+    for (int i = 0; i < w->n_ready; i++)
+        if (w->ready[i] != node)
+            w->ready[kept++] = w->ready[i];
+    w->n_ready = kept;
     for (int i = 0; i < n->n_blocks; i++)
-        w->nodes[n->blocks[i]].n_waits_for--;
+        if (--w->nodes[n->blocks[i]].n_waits_for == 0)
+            add_ready(w, n->blocks[i]);
     n->n_blocks = 0;
-    for (int i = 0; i < w->n_order; i++)
-        if (w->order[i] != node)
-            w->order[kept++] = w->order[i];
-    w->n_order = kept;
 }

@@ -10,6 +10,7 @@
 
 typedef struct work_node {
     bool is_pending, is_done;
+    int place;                          /* in order */
     int n_waits_for;                    /* pending nodes that it needs */
     int *blocks;                        /* pending nodes that need it */
     int n_blocks, blocks_capacity;
@@ -21,8 +22,9 @@ typedef struct work_node {
 typedef struct worklist {
     const rg_prompt *prompt;
     work_node *nodes;                   /* per node of the prompt */
-    int *order;                         /* pending nodes as they came in; holes (-1) where done */
-    int n_order, n_pending;
+    int *order;                         /* nodes as they came in, those that have run included */
+    int *ready;                         /* pending nodes that wait for nobody, in that order */
+    int n_order, n_ready, n_pending;
 } worklist;
 
 int worklist_init(worklist *w, const rg_prompt *p);

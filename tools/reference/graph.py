@@ -4,7 +4,7 @@ prompts, and the events of whole runs with test nodes.
 
     COMFYUI=/path/to/ComfyUI python tools/reference/graph.py
 
-Writes tests/fixtures/graph/{object_info,validate,execute}.json. Model folders are temporary and hold empty files of the names in
+Writes tests/fixtures/graph/{object_info,validate,execute,save_path}.json. Model folders are temporary and hold empty files of the names in
 FILES; the C tests make the same.
 """
 import asyncio
@@ -197,18 +197,18 @@ def validation_cases():
     yield "link to an object", changed(("8", "latent_image", [{}, 0]))
     yield "link to a float", changed(("8", "latent_image", [7.0, 0]))
     yield "link to true", changed(("8", "latent_image", [True, 0]))
-    yield "slot too large", changed(("8", "latent_image", ["7", 1]))
-    yield "slot far too large", changed(("8", "latent_image", ["7", 12345678901234567890]))
+    yield "slot too large", changed(("6", "conditioning", ["4", 1]))
+    yield "slot far too large", changed(("6", "conditioning", ["4", 12345678901234567890]))
     yield "slot too large, output", changed(("10", "images", ["9", 3]))
-    yield "slot -1", changed(("8", "latent_image", ["7", -1]))
-    yield "slot -2", changed(("8", "latent_image", ["7", -2]))
-    yield "slot a string", changed(("8", "latent_image", ["7", "0"]))
-    yield "slot a float", changed(("8", "latent_image", ["7", 0.0]))
-    yield "slot null", changed(("8", "latent_image", ["7", None]))
-    yield "slot a list", changed(("8", "latent_image", ["7", [0]]))
-    yield "slot an object", changed(("8", "latent_image", ["7", {}]))
-    yield "slot true", changed(("8", "latent_image", ["7", True]))
-    yield "slot false", changed(("8", "latent_image", ["7", False]))
+    yield "slot -1", changed(("6", "conditioning", ["4", -1]))
+    yield "slot -2", changed(("6", "conditioning", ["4", -2]))
+    yield "slot a string", changed(("6", "conditioning", ["4", "0"]))
+    yield "slot a float", changed(("6", "conditioning", ["4", 0.0]))
+    yield "slot null", changed(("6", "conditioning", ["4", None]))
+    yield "slot a list", changed(("6", "conditioning", ["4", [0]]))
+    yield "slot an object", changed(("6", "conditioning", ["4", {}]))
+    yield "slot true", changed(("6", "conditioning", ["4", True]))
+    yield "slot false", changed(("6", "conditioning", ["4", False]))
     yield "slot of a newer node", changed(("1", "unet_name", ["11", 2]), ("11", None, {"class_type": "PrimitiveString", "inputs": {"value": ""}}))
     yield "type mismatch", changed(("8", "latent_image", ["4", 0]))
     yield "type mismatch, output", changed(("10", "images", ["8", 0]))
@@ -509,6 +509,35 @@ def run(execution, prompts, calls):
     return out
 
 
+# ---- where pictures go -----------------------------------------------------------------------------------------------------------
+
+EXISTING = ["ComfyUI_00001_.png", "ComfyUI_00007_.webp", "ComfyUI_00003_x.png", "ComfyUI_x_.png", "ComfyUI_.png", "cc_temp_00100_.png", "cc_00009_.webp",
+            "a b_00002_.png", "deep/x_00004_.png", "deep/x_12.png", "big_123456_.png", "x_9", "dir_00003_.png", "comfyui_00050_.png", "100x50_00001_.png"]
+
+
+def save_paths(folder):
+    """Prefix -> subfolder, name and counter, or the error with the folder's name taken out."""
+    import folder_paths
+
+    output = os.path.join(folder, "saving", "output")
+    for name in EXISTING:
+        path = os.path.join(output, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "wb").close()
+    cases = {}
+    for prefix in ("ComfyUI", "cc", "cc_temp", "a b", "deep/x", "deep//x", "./deep/./x", "deep/../deep/x", "new/sub/x", "dir/", "", ".", "q/../r/z", "a\\b",
+                   "%width%x%height%", "%batch_num%", "%date:yyyy%", "big", "x", "../out", "../output/x", "../outputs/x", "/etc/x", "a/../../x", "..", "x/..",
+                   "\u6f22/\u00e9", "ComfyUI_00007", "x%y", "%width", "a/b/../../../x"):
+        if prefix == "%date:yyyy%":
+            continue                        # left as it is by ComfyUI's server, expanded here as its web client does
+        try:
+            full, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, 100, 50)
+            cases[prefix] = {"subfolder": subfolder, "name": name, "counter": counter, "folder": os.path.relpath(full, output)}
+        except Exception as e:
+            cases[prefix] = {"error": str(e).replace(os.path.join(folder, "saving"), "ROOT").replace(folder, "ABOVE")}
+    return cases
+
+
 def save(name, value):
     path = os.path.join(common.FIXTURES, "graph", name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -533,6 +562,7 @@ def main():
             cases[name] = {**(getattr(prompt, "recipe", None) or {"prompt": prompt}), **validate(execution, prompt)}
         bases = {f.__name__: f() for f in (text_to_image, two_outputs, load_image)}
         save("validate.json", {"files": FILES, "bases": bases, **cases})
+        save("save_path.json", {"files": {"output": EXISTING}, "cases": save_paths(folder)})
         calls = test_nodes(nodes)
         save("execute.json", {name: run(execution, prompts, calls) for name, prompts in run_cases()})
 
