@@ -1,4 +1,4 @@
-/* Shapes that attention layers share. See attend.h. The lowest float, not -inf: as ComfyUI does, so that an all-masked row is no NaN. */
+/* Shapes that attention layers share. See attend.h. The lowest float, not -inf, as in ComfyUI: an all-masked row is no NaN. */
 #include "engine/models/attend.h"
 
 #include <float.h>

@@ -51,9 +51,9 @@ static int read_config(rg_ctx *c, const rg_weights *w, rg_clip_text_config *g)
     g->end_token = g->vocab - 1;
     g->has_projection = rg_weights_n_dims(w, "text_projection.weight") == 2;
     if (g->vocab < 3 || g->width < 64 || g->width % 64 || g->n_positions < 2 || g->n_layers < 1 || g->mlp < 1)
-        return rg_fail(c, RG_ERR_SHAPE, "%s: no CLIP text model: %lld tokens, width %lld (wanted a multiple of 64), %lld positions, "
-                       "%lld layers, MLP %lld", rg_weights_path(w), (long long)g->vocab, (long long)g->width, (long long)g->n_positions,
-                       (long long)g->n_layers, (long long)g->mlp);
+        return rg_fail(c, RG_ERR_SHAPE, "%s: no CLIP text model: %lld tokens, width %lld (wanted a multiple of 64), "
+                       "%lld positions, %lld layers, MLP %lld", rg_weights_path(w), (long long)g->vocab, (long long)g->width,
+                       (long long)g->n_positions, (long long)g->n_layers, (long long)g->mlp);
     return 0;
 }
 
@@ -78,7 +78,9 @@ static int load_layer(rg_ctx *c, rg_weights *w, const rg_clip_text_config *g, in
 int rg_clip_text_load(rg_ctx *c, rg_weights *w, rg_clip_text **out)
 {
     /* files of whole CLIP models bring their other half along */
-    static const char *const ignored[] = { "*position_ids", "logit_scale", "text_projection", "vision_model.*", "visual_projection.*", NULL };
+    static const char *const ignored[] = {
+        "*position_ids", "logit_scale", "text_projection", "vision_model.*", "visual_projection.*", NULL
+    };
     rg_clip_text_config g;
     rg_clip_text *m;
     int ret;
@@ -180,8 +182,8 @@ int rg_clip_text_forward(rg_ctx *c, const rg_clip_text *m, const rg_tensor *embe
         return c->error;
     if (embeds->n_dims != 3 || rg_dim(embeds, 1) > g->n_positions || rg_dim(embeds, 2) != g->width) {
         char text[96];
-        return rg_fail(c, RG_ERR_SHAPE, "CLIP text model got %s, wants [B, up to %lld, %lld]", rg_shape_text(embeds, text, sizeof text),
-                       (long long)g->n_positions, (long long)g->width);
+        return rg_fail(c, RG_ERR_SHAPE, "CLIP text model got %s, wants [B, up to %lld, %lld]",
+                       rg_shape_text(embeds, text, sizeof text), (long long)g->n_positions, (long long)g->width);
     }
     if (mask && (mask->n_dims != 2 || rg_dim(mask, 0) != rg_dim(embeds, 0) || rg_dim(mask, 1) != rg_dim(embeds, 1))) {
         char text[96];

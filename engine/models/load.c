@@ -63,8 +63,8 @@ static int fail_wrong_kind(rg_ctx *c, const char *path, const rg_safetensors *f,
         return rg_fail(c, RG_ERR_FORMAT, "%s: wanted a %s, the file holds: %s", path, wanted, d->title);
     if (rg_safetensors_count(f) == 0)
         return rg_fail(c, RG_ERR_FORMAT, "%s: wanted a %s, the file holds no tensor", path, wanted);
-    return rg_fail(c, RG_ERR_FORMAT, "%s: wanted a %s, the file holds nothing this program knows: %d tensors, the first is %s", path, wanted,
-                   rg_safetensors_count(f), rg_safetensors_at(f, 0)->name);
+    return rg_fail(c, RG_ERR_FORMAT, "%s: wanted a %s, the file holds nothing this program knows: %d tensors, the first is %s", path,
+                   wanted, rg_safetensors_count(f), rg_safetensors_at(f, 0)->name);
 }
 
 static int fail_unsupported(rg_ctx *c, const char *path, const rg_part *p)
@@ -117,12 +117,14 @@ static int open_and_detect(rg_ctx *c, rg_store *store, const char *path, rg_safe
 
 /* ---- diffusion models ---------------------------------------------------------------------------------------------------- */
 
-static int get_model(rg_ctx *c, rg_store *store, const char *path, const rg_part *part, rg_weight_dtype weight_dtype, rg_model **out)
+static int get_model(rg_ctx *c, rg_store *store, const char *path, const rg_part *part, rg_weight_dtype weight_dtype,
+                     rg_model **out)
 {
     const network n = {
         .path = path, .part = part, .compute_dtype = c->compute_dtype,
         /* "fast" is about fp8 products, which ComfyUI takes on some GPUs alone; the stored weights are the same */
-        .storage_dtype = weight_dtype == RG_WEIGHT_DEFAULT ? RG_N_DTYPES : weight_dtype == RG_WEIGHT_FP8_E5M2 ? RG_F8_E5M2 : RG_F8_E4M3,
+        .storage_dtype = weight_dtype == RG_WEIGHT_DEFAULT ? RG_N_DTYPES
+                       : weight_dtype == RG_WEIGHT_FP8_E5M2 ? RG_F8_E5M2 : RG_F8_E4M3,
     };
     void *denoiser = NULL;
     int ret;

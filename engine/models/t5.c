@@ -60,8 +60,8 @@ static int read_config(rg_ctx *c, const rg_weights *w, const char *table, rg_t5_
     g->max_distance = MAX_DISTANCE;
     if (g->vocab < 1 || g->width < 1 || g->n_layers < 1 || g->mlp < 1 || g->n_heads < 1 || g->inner < 1 || g->inner % g->n_heads ||
         g->n_buckets < 4 || g->n_buckets % 4)
-        return rg_fail(c, RG_ERR_SHAPE, "%s: no T5 encoder: %lld tokens, width %lld, %lld layers, %lld heads in %lld, %lld buckets, MLP %lld",
-                       rg_weights_path(w), (long long)g->vocab, (long long)g->width, (long long)g->n_layers, (long long)g->n_heads,
+        return rg_fail(c, RG_ERR_SHAPE, "%s: no T5 encoder: %lld tokens, width %lld, %lld layers, %lld heads in %lld, "
+                       "%lld buckets, MLP %lld", rg_weights_path(w), (long long)g->vocab, (long long)g->width, (long long)g->n_layers, (long long)g->n_heads,
                        (long long)g->inner, (long long)g->n_buckets, (long long)g->mlp);
     return 0;
 }
@@ -156,8 +156,8 @@ int64_t rg_t5_bucket(int64_t distance, int64_t n_buckets, int64_t max_distance)
     int64_t bucket = far;
 
     if (far >= n_exact) {
-        const float position = logf((float)far / (float)n_exact) / (float)log((double)max_distance / (double)n_exact) * (float)(half - n_exact);
-        bucket = n_exact + (int64_t)position;
+        const float octaves = (float)log((double)max_distance / (double)n_exact);
+        bucket = n_exact + (int64_t)(logf((float)far / (float)n_exact) / octaves * (float)(half - n_exact));
         if (bucket > half - 1)
             bucket = half - 1;
     }

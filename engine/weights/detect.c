@@ -1,7 +1,7 @@
 /*
  * What a model file holds. See detect.h.
- * Source: ComfyUI model_detection.py (detect_unet_config, unet_prefix_from_state_dict) and sd.py (detect_te_model, class VAE): which
- * tensor names tell a model, and in which order they are asked for. Titles are ours: they go into error messages.
+ * Source: ComfyUI model_detection.py (detect_unet_config, unet_prefix_from_state_dict) and sd.py (detect_te_model, class
+ * VAE): which tensor names tell a model, and in which order they are asked for. Titles are ours, for error messages.
  *
  * Each table is asked from the top; the first row whose names are all there wins. A name that ends in '*' is a prefix.
  */
@@ -52,8 +52,8 @@ static const struct { const char *name; rg_file_kind kind; const char *title; } 
 
 /* Endings of tensor names by which a LoRA (or one of its relatives) is known. */
 static const char *const lora_endings[] = {
-    ".lora_A.weight", ".lora_up.weight", ".lora_down.weight", ".lora.up.weight", ".lora_A", ".hada_w1_a", ".lokr_w1", ".lokr_w1_a", ".oft_blocks",
-    ".oft_diag", ".diff_b", ".dora_scale",
+    ".lora_A.weight", ".lora_up.weight", ".lora_down.weight", ".lora.up.weight", ".lora_A", ".hada_w1_a", ".lokr_w1", ".lokr_w1_a",
+    ".oft_blocks", ".oft_diag", ".diff_b", ".dora_scale",
 };
 
 #define NOT_YET RG_FAMILY_UNKNOWN
@@ -68,7 +68,8 @@ static const rule diffusion_rules[] = {
     { { "double_blocks.0.img_attn.norm.key_norm.scale", "distilled_guidance_layer.*" }, NOT_YET, "Chroma transformer" },
     { { "double_blocks.0.img_attn.norm.key_norm.scale", "img_in.weight" },       RG_FAMILY_FLUX, "Flux.1" },
     { { "t5_yproj.weight" },                                                     NOT_YET, "Mochi transformer" },
-    { { "adaln_single.emb.timestep_embedder.linear_1.bias", "pos_embed.proj.bias" }, NOT_YET, "PixArt transformer in diffusers layout" },
+    { { "adaln_single.emb.timestep_embedder.linear_1.bias", "pos_embed.proj.bias" },
+                                                                                 NOT_YET, "PixArt transformer in diffusers layout" },
     { { "adaln_single.emb.timestep_embedder.linear_1.bias" },                    NOT_YET, "LTX Video transformer" },
     { { "genre_embedder.weight" },                                               NOT_YET, "ACE-Step audio transformer" },
     { { "t_block.1.weight" },                                                    NOT_YET, "PixArt transformer" },
@@ -94,7 +95,8 @@ static const rule text_rules[] = {
     { { "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight" }, RG_FAMILY_T5, "UMT5 encoder" },
     { { "encoder.block.23.layer.1.DenseReluDense.wi.weight" },                   RG_FAMILY_T5, "T5 1.0 encoder" },
     { { "encoder.block.0.layer.0.SelfAttention.k.weight" },                      RG_FAMILY_T5, "T5 encoder" },
-    { { "model.layers.0.post_feedforward_layernorm.weight", "model.layers.0.self_attn.q_norm.weight" }, NOT_YET, "Gemma 3 text encoder" },
+    { { "model.layers.0.post_feedforward_layernorm.weight", "model.layers.0.self_attn.q_norm.weight" },
+                                                                                 NOT_YET, "Gemma 3 text encoder" },
     { { "model.layers.0.post_feedforward_layernorm.weight" },                    NOT_YET, "Gemma 2 text encoder" },
     { { "model.layers.0.self_attn.k_proj.bias" },                                NOT_YET, "Qwen 2.5 text encoder" },
     { { "model.layers.0.post_attention_layernorm.weight" },                      NOT_YET, "Llama 3 text encoder" },
@@ -112,7 +114,8 @@ static const rule vae_rules[] = {
     { { "decoder.up_blocks.0.res_blocks.0.conv1.conv.weight" },                  NOT_YET, "LTX Video autoencoder" },
     { { "decoder.conv_in.conv.weight" },                                         NOT_YET, "Hunyuan Video autoencoder" },
     { { "decoder.unpatcher3d.wavelets" },                                        NOT_YET, "Cosmos autoencoder" },
-    { { "decoder.middle.0.residual.0.gamma", "decoder.upsamples.0.upsamples.0.residual.2.weight" }, NOT_YET, "Wan 2.2 autoencoder" },
+    { { "decoder.middle.0.residual.0.gamma", "decoder.upsamples.0.upsamples.0.residual.2.weight" },
+                                                                                 NOT_YET, "Wan 2.2 autoencoder" },
     { { "decoder.middle.0.residual.0.gamma" },                                   NOT_YET, "Wan 2.1 autoencoder" },
     { { "geo_decoder.cross_attn_decoder.ln_1.bias" },                            NOT_YET, "Hunyuan 3D autoencoder" },
     { { "vocoder.backbone.channel_layers.0.0.bias" },                            NOT_YET, "ACE-Step audio autoencoder" },
@@ -121,8 +124,8 @@ static const rule vae_rules[] = {
 /* Where networks stand in all-in-one files. "" is for files of one network. */
 static const char *const text_prefixes[] = {
     "", "text_encoders.clip_l.transformer.", "text_encoders.t5xxl.transformer.", "text_encoders.clip_g.transformer.",
-    "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", "cond_stage_model.model.", "conditioner.embedders.0.model.",
-    "conditioner.embedders.1.model.", "text_encoders.umt5xxl.transformer.", "text_encoders.qwen25_7b.transformer.",
+    "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", "cond_stage_model.model.",
+    "conditioner.embedders.0.model.", "conditioner.embedders.1.model.", "text_encoders.umt5xxl.transformer.", "text_encoders.qwen25_7b.transformer.",
     "text_encoders.llama.transformer.", "text_encoders.gemma2_2b.transformer.",
 };
 /* A whole CLIP has a text half too: ComfyUI's text loaders take that, so these are asked for last. */

@@ -170,14 +170,15 @@ static int put_utf8(char *out, unsigned cp)
 static int utf8_length(const uint8_t *p, const uint8_t *end)
 {
     const size_t left = (size_t)(end - p);
-    const int n = p[0] < 0x80 ? 1 : p[0] >= 0xC2 && p[0] <= 0xDF ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : 0;
+    const int n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] <= 0xDF ? 2 : p[0] <= 0xEF ? 3 : p[0] <= 0xF4 ? 4 : 0;
 
     if (n == 0 || left < (size_t)n)
         return 0;
     for (int i = 1; i < n; i++)
         if ((p[i] & 0xC0) != 0x80)
             return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
+    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||       /* overlong, surrogates, */
+        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))         /* overlong, past U+10FFFF */
         return 0;
     return n;
 }
@@ -420,7 +421,8 @@ static int scan_tensor(scan *s, rg_safetensors_entry *e, int64_t offsets[2])
                 return ret;
             while (peek(s) != ']') {
                 if (e->n_dims == RG_MAX_DIMS)
-                    return rg_fail(s->c, RG_ERR_UNSUPPORTED, "%s: tensor %s has more than %d dimensions", s->what, e->name, RG_MAX_DIMS);
+                    return rg_fail(s->c, RG_ERR_UNSUPPORTED, "%s: tensor %s has more than %d dimensions", s->what, e->name,
+                                   RG_MAX_DIMS);
                 if (e->n_dims > 0 && (ret = expect(s, ',')) < 0)
                     return ret;
                 if ((ret = scan_count(s, &e->shape[e->n_dims++])) < 0)
@@ -465,8 +467,8 @@ static int check_size(rg_ctx *c, const char *what, const rg_safetensors_entry *e
     if (__builtin_mul_overflow(numel, (int64_t)rg_dtype_size(e->dtype), &nbytes))
         return rg_fail(c, RG_ERR_FORMAT, "%s: the shape of tensor %s overflows", what, e->name);
     if (nbytes != offsets[1] - offsets[0])
-        return rg_fail(c, RG_ERR_FORMAT, "%s: tensor %s spans %" PRId64 " bytes, its dtype %s and shape want %" PRId64, what, e->name,
-                       offsets[1] - offsets[0], e->dtype_name, nbytes);
+        return rg_fail(c, RG_ERR_FORMAT, "%s: tensor %s spans %" PRId64 " bytes, its dtype %s and shape want %" PRId64, what,
+                       e->name, offsets[1] - offsets[0], e->dtype_name, nbytes);
     return 0;
 }
 
@@ -485,7 +487,8 @@ static int by_place(const void *a, const void *b)
 }
 
 /* The ranges must tile the data: each starts where the one before ends, and the last ends with the file. */
-static int check_coverage(rg_ctx *c, const char *what, rg_safetensors_entry *entries, int n, const uint8_t *data, const uint8_t *end)
+static int check_coverage(rg_ctx *c, const char *what, rg_safetensors_entry *entries, int n, const uint8_t *data,
+                          const uint8_t *end)
 {
     bool is_in_order = true;
 

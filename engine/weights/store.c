@@ -183,7 +183,8 @@ int rg_store_open(rg_ctx *c, rg_store *s, const char *path, rg_safetensors **out
 /* "options|cpu:0|F32|path|path" into *name, and the same with stamps into *key; the caller frees both. */
 static int make_key(rg_ctx *c, const char *const *paths, int n_paths, const char *options, char **name, char **key)
 {
-    char *n = rg_asprintf("%s|%s:%d|%s", options, c->device.type == RG_CPU ? "cpu" : "cuda", c->device.index, rg_dtype_name(c->compute_dtype));
+    char *n = rg_asprintf("%s|%s:%d|%s", options, c->device.type == RG_CPU ? "cpu" : "cuda", c->device.index,
+                          rg_dtype_name(c->compute_dtype));
     char *k = rg_strdup("");
     int ret = 0;
 
@@ -192,8 +193,8 @@ static int make_key(rg_ctx *c, const char *const *paths, int n_paths, const char
         if ((ret = read_stamp(c, paths[i], &st)) < 0)
             break;
         char *n2 = rg_asprintf("%s|%s", n, paths[i]);
-        char *k2 = rg_asprintf("%s|%" PRId64 ",%" PRId64 ".%09" PRId64 ",%" PRIx64 ":%" PRIx64, k, st.size, st.seconds, st.nanoseconds,
-                               st.device, st.inode);
+        char *k2 = rg_asprintf("%s|%" PRId64 ",%" PRId64 ".%09" PRId64 ",%" PRIx64 ":%" PRIx64, k, st.size, st.seconds,
+                               st.nanoseconds, st.device, st.inode);
         rg_free(n);
         rg_free(k);
         n = n2;

@@ -1,7 +1,8 @@
 /*
  * The weight store: one per process, shared by all jobs and threads. Files are mapped once; what is loaded from them is made
  * once per (files, options, device, dtype) and handed out to everybody, counted. A file that has changed on disk (size, time
- * or inode) is opened anew, and what was made of the old one is forgotten by the store (holders keep theirs). Of a sharded model it is the index that is looked at.
+ * or inode; of a sharded model the index's) is opened anew, and what was made of the old one is forgotten by the store
+ * (holders keep theirs).
  */
 #ifndef RG_WEIGHTS_STORE_H
 #define RG_WEIGHTS_STORE_H

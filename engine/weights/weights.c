@@ -279,7 +279,8 @@ static int load_tensor(rg_ctx *c, rg_weights *w, const char *name, const rg_weig
         for (int i = 0; i < e->n_dims; i++)
             g += snprintf(got + g, sizeof got - (size_t)g, "%s%lld", i ? ", " : "", (long long)e->shape[i]);
         for (int i = 0; i < n_dims; i++)
-            n += snprintf(wanted + n, sizeof wanted - (size_t)n, row->shape[i] < 0 ? "%sany" : "%s%lld", i ? ", " : "", (long long)row->shape[i]);
+            n += snprintf(wanted + n, sizeof wanted - (size_t)n, row->shape[i] < 0 ? "%sany" : "%s%lld", i ? ", " : "",
+                          (long long)row->shape[i]);
         got[g] = wanted[n] = 0;
         return rg_fail(c, RG_ERR_SHAPE, "%s: tensor %s%s is [%s], wanted [%s]", w->path, w->prefix, name, got, wanted);
     }

@@ -50,7 +50,7 @@ bool rg_weights_has(const rg_weights *w, const char *name);
 int64_t rg_weights_dim(const rg_weights *w, const char *name, int dim);
 int rg_weights_n_dims(const rg_weights *w, const char *name);      /* -1 when absent */
 
-/* How many blocks follow each other from 0: count_blocks(w, "double_blocks.") looks for double_blocks.0. , double_blocks.1. , ... */
+/* How many blocks follow each other from 0: "double_blocks." looks for double_blocks.0. , double_blocks.1. , ... */
 int rg_weights_count_blocks(const rg_weights *w, const char *stem);
 
 const char *rg_weights_path(const rg_weights *w);
@@ -86,13 +86,17 @@ typedef struct rg_weight_row {
 
 /* Rows. Trailing initialisers may follow: RG_W_LINEAR("img_in", m->img_in, D, n, .flags = RG_W_MAYBE_BIAS). */
 #define RG_W_LINEAR(name_, field_, n_out_, n_in_, ...) \
-    { .name = (name_), .kind = RG_W_KIND_LINEAR, .to.linear = &(field_), .n_dims = 2, .shape = { (n_out_), (n_in_) }, ##__VA_ARGS__ }
+    { .name = (name_), .kind = RG_W_KIND_LINEAR, .to.linear = &(field_), .n_dims = 2,              \
+      .shape = { (n_out_), (n_in_) }, ##__VA_ARGS__ }
 #define RG_W_CONV(name_, field_, c_out_, c_in_, kh_, kw_, ...) \
-    { .name = (name_), .kind = RG_W_KIND_CONV, .to.conv = &(field_), .n_dims = 4, .shape = { (c_out_), (c_in_), (kh_), (kw_) }, ##__VA_ARGS__ }
+    { .name = (name_), .kind = RG_W_KIND_CONV, .to.conv = &(field_), .n_dims = 4,                  \
+      .shape = { (c_out_), (c_in_), (kh_), (kw_) }, ##__VA_ARGS__ }
 #define RG_W_VECTOR(name_, field_, n_, ...) \
-    { .name = (name_), .kind = RG_W_KIND_TENSOR, .to.tensor = &(field_), .n_dims = 1, .shape = { (n_) }, ##__VA_ARGS__ }
+    { .name = (name_), .kind = RG_W_KIND_TENSOR, .to.tensor = &(field_), .n_dims = 1,              \
+      .shape = { (n_) }, ##__VA_ARGS__ }
 #define RG_W_MATRIX(name_, field_, rows_, columns_, ...) \
-    { .name = (name_), .kind = RG_W_KIND_TENSOR, .to.tensor = &(field_), .n_dims = 2, .shape = { (rows_), (columns_) }, ##__VA_ARGS__ }
+    { .name = (name_), .kind = RG_W_KIND_TENSOR, .to.tensor = &(field_), .n_dims = 2,              \
+      .shape = { (rows_), (columns_) }, ##__VA_ARGS__ }
 
 #define RG_W_COUNT(rows) ((int)(sizeof(rows) / sizeof *(rows)))
 

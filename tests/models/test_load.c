@@ -154,8 +154,10 @@ TEST(an_all_in_one_checkpoint_is_its_parts)
     CHECK_CLOSE(c, denoise(c, m), denoise(c, m2), 0.0);
     CHECK_CLOSE(c, rg_t5_forward(c, t->encoders->t5xxl, rg_t5_embed(c, t->encoders->t5xxl, ids), NULL, RG_T5_LAST),
                 rg_t5_forward(c, t2->encoders->t5xxl, rg_t5_embed(c, t2->encoders->t5xxl, ids), NULL, RG_T5_LAST), 0.0);
-    rg_clip_text_forward(c, t->encoders->clip_l, rg_clip_text_embed(c, t->encoders->clip_l, ids), NULL, (const int64_t[]){ 9 }, RG_CLIP_LAST, true, &pooled);
-    rg_clip_text_forward(c, t2->encoders->clip_l, rg_clip_text_embed(c, t2->encoders->clip_l, ids), NULL, (const int64_t[]){ 9 }, RG_CLIP_LAST, true, &pooled2);
+    const rg_clip_text *l1 = t->encoders->clip_l, *l2 = t2->encoders->clip_l;
+    const int64_t n_tokens = 9;
+    rg_clip_text_forward(c, l1, rg_clip_text_embed(c, l1, ids), NULL, &n_tokens, RG_CLIP_LAST, true, &pooled);
+    rg_clip_text_forward(c, l2, rg_clip_text_embed(c, l2, ids), NULL, &n_tokens, RG_CLIP_LAST, true, &pooled2);
     CHECK_CLOSE(c, pooled.pooled, pooled2.pooled, 0.0);
     CHECK_CLOSE(c, rg_vae_decode(c, v, z), rg_vae_decode(c, v2, z), 0.0);
 
@@ -344,12 +346,17 @@ TEST(the_wrong_file_is_refused_in_words)
             test_fail(__FILE__, __LINE__, "\"%s\" lacks \"%s\"", c->message, words);                                  \
         rg_ctx_reset(c);                                                                                               \
     } while (0)
-    REFUSED(rg_load_diffusion_model(c, s, VAE, RG_WEIGHT_DEFAULT, &m), RG_ERR_FORMAT, "ae-demo.safetensors: wanted a diffusion model, the file holds: Flux or SD3 autoencoder");
-    REFUSED(rg_load_diffusion_model(c, s, T5, RG_WEIGHT_DEFAULT, &m), RG_ERR_FORMAT, "wanted a diffusion model, the file holds: T5 encoder");
-    REFUSED(rg_load_diffusion_model(c, s, other, RG_WEIGHT_DEFAULT, &m), RG_ERR_FORMAT, "nothing this program knows: 1 tensors, the first is a.b");
-    REFUSED(rg_load_diffusion_model(c, s, sdxl, RG_WEIGHT_DEFAULT, &m), RG_ERR_UNSUPPORTED, "SDXL UNet, which this program cannot run yet");
+    REFUSED(rg_load_diffusion_model(c, s, VAE, RG_WEIGHT_DEFAULT, &m), RG_ERR_FORMAT,
+            "ae-demo.safetensors: wanted a diffusion model, the file holds: Flux or SD3 autoencoder");
+    REFUSED(rg_load_diffusion_model(c, s, T5, RG_WEIGHT_DEFAULT, &m), RG_ERR_FORMAT,
+            "wanted a diffusion model, the file holds: T5 encoder");
+    REFUSED(rg_load_diffusion_model(c, s, other, RG_WEIGHT_DEFAULT, &m), RG_ERR_FORMAT,
+            "nothing this program knows: 1 tensors, the first is a.b");
+    REFUSED(rg_load_diffusion_model(c, s, sdxl, RG_WEIGHT_DEFAULT, &m), RG_ERR_UNSUPPORTED,
+            "SDXL UNet, which this program cannot run yet");
     REFUSED(rg_load_diffusion_model(c, s, path_of("none"), RG_WEIGHT_DEFAULT, &m), RG_ERR_NOT_FOUND, "none");
-    REFUSED(rg_load_clip(c, s, (const char *const[]){ FLUX }, 1, "stable_diffusion", &t), RG_ERR_FORMAT, "wanted a text encoder, the file holds: Flux.1 dev");
+    REFUSED(rg_load_clip(c, s, (const char *const[]){ FLUX }, 1, "stable_diffusion", &t), RG_ERR_FORMAT,
+            "wanted a text encoder, the file holds: Flux.1 dev");
     REFUSED(rg_load_clip(c, s, (const char *const[]){ CLIP, CLIP }, 2, "flux", &t), RG_ERR_INVALID, "and so does another one");
     REFUSED(rg_load_clip(c, s, (const char *const[]){ CLIP, T5 }, 2, "sd3", &t), RG_ERR_UNSUPPORTED, "type sd3");
     REFUSED(rg_load_vae(c, s, CLIP, &v), RG_ERR_FORMAT, "wanted a VAE, the file holds: CLIP-L text encoder");
