@@ -175,11 +175,33 @@ struct encoder {
     struct jpeg_compress_struct jpeg;
     struct errors errors;
     struct jpeg_destination_mgr to;
-    uint8_t *bytes;
-    size_t n, room;                     /* n: full parts so far */
+    uint8_t *bytes, *exif;
+    size_t n, room, n_exif;             /* n: at the end, the file's length */
 };
 
-enum { FIRST_ROOM = 65536 };
+enum { FIRST_ROOM = 65536, MOST_EXIF = 65533 - 6 };     /* a marker's length has 16 bits; "Exif\0\0" comes first */
+
+/* EXIF block of the texts behind "Exif\0\0"; *exif is the caller's. */
+static int make_exif(rg_ctx *c, const rg_picture_text *texts, int n_texts, uint8_t **exif, size_t *n_exif)
+{
+    uint8_t *block = NULL, *whole;
+    size_t n;
+
+    if (rg_exif_make(c, texts, n_texts, &block, &n) < 0)
+        return c->error;
+    if (n > MOST_EXIF) {
+        rg_fail(c, RG_ERR_INVALID, "%zu bytes of text do not fit into a JPEG file, at most %d do", n, MOST_EXIF);
+    } else if (!(whole = rg_malloc(n + 6))) {
+        rg_fail(c, RG_ERR_NOMEM, "out of memory for %zu bytes of EXIF", n);
+    } else {
+        memcpy(whole, "Exif\0\0", 6);
+        memcpy(whole + 6, block, n);
+        *exif = whole;
+        *n_exif = n + 6;
+    }
+    rg_free(block);
+    return c->error;
+}
 
 static void on_start(j_compress_ptr jpeg)
 {
@@ -207,7 +229,8 @@ static void on_end(j_compress_ptr jpeg)
     e->n = e->room - e->to.free_in_buffer;
 }
 
-int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int quality, uint8_t **bytes, size_t *n_bytes)
+int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int quality,
+                   const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes)
 {
     struct encoder *e;
     j_compress_ptr jpeg;
@@ -217,6 +240,8 @@ int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t heig
     if (!(e = rg_calloc(1, sizeof *e)))
         return rg_fail(c, RG_ERR_NOMEM, "out of memory for a JPEG encoder");
     jpeg = &e->jpeg;
+    if (n_texts && make_exif(c, texts, n_texts, &e->exif, &e->n_exif) < 0)
+        goto done;
     set_errors(&e->errors, &jpeg->err);
     if (setjmp(e->errors.jump)) {
         rg_fail(c, RG_ERR_NOMEM, "writing a JPEG file of %lld x %lld pixels failed: %s", (long long)width, (long long)height, e->errors.message);
@@ -240,6 +265,8 @@ int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t heig
     jpeg_set_quality(jpeg, quality, TRUE);
     jpeg->dct_method = JDCT_ISLOW;
     jpeg_start_compress(jpeg, TRUE);
+    if (e->exif)
+        jpeg_write_marker(jpeg, JPEG_APP0 + 1, e->exif, (unsigned)e->n_exif);
     while (jpeg->next_scanline < jpeg->image_height) {
         JSAMPROW row = (JSAMPROW)(uintptr_t)(pixels + jpeg->next_scanline * width * 3);     /* libjpeg only reads it */
         jpeg_write_scanlines(jpeg, &row, 1);
@@ -250,6 +277,7 @@ int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t heig
     e->bytes = NULL;                    /* moved to the caller */
 done:
     jpeg_destroy_compress(jpeg);
+    rg_free(e->exif);
     rg_free(e->bytes);
     rg_free(e);
     return c->error;

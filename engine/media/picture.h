@@ -46,13 +46,14 @@ typedef struct rg_picture_text {
  * *bytes is the caller's: rg_free() it. Same input, same bytes, every time.
  *   level    PNG: zlib level 0..9; ComfyUI uses 4 to save and 1 for previews
  *   quality  JPEG, WebP: 0..100; for lossless WebP the effort
- *   texts    PNG: chunks right after IHDR, tEXt where Latin-1 suffices and iTXt else. WebP: ASCII tags of the EXIF chunk,
- *            "prompt" as Model (0x0110), the others from Make (0x010F) downwards, each as "key:text"
- *   errors   RG_ERR_NOMEM, RG_ERR_SHAPE (size or channels that the format cannot hold), RG_ERR_INVALID (key of no use)
+ *   texts    PNG: chunks right after IHDR, tEXt where Latin-1 suffices and iTXt else. WebP and JPEG: ASCII tags of EXIF,
+ *            "prompt" as Model (0x0110), the others from Make (0x010F) downwards, each as "key:text"; 65,527 bytes in a JPEG
+ *   errors   RG_ERR_NOMEM, RG_ERR_SHAPE (size or channels that the format cannot hold), RG_ERR_INVALID (texts that it cannot)
  */
 int rg_png_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int channels, int level,
                   const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes);
-int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int quality, uint8_t **bytes, size_t *n_bytes);
+int rg_jpeg_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int quality,
+                   const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes);
 int rg_webp_encode(rg_ctx *c, const uint8_t *pixels, int64_t width, int64_t height, int channels, int quality, bool is_lossless,
                    const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes);
 

@@ -229,7 +229,7 @@ TEST(jpeg_and_webp_come_close)
     for (int format = 0; format < 2; format++) {
         bytes = NULL;
         if (format == 0)
-            CHECK_INT(rg_jpeg_encode(c, smooth, W, H, 95, &bytes, &n), 0);
+            CHECK_INT(rg_jpeg_encode(c, smooth, W, H, 95, NULL, 0, &bytes, &n), 0);
         else
             CHECK_INT(rg_webp_encode(c, smooth, W, H, 3, 95, false, NULL, 0, &bytes, &n), 0);
         p = again(c, bytes, n);
@@ -256,6 +256,55 @@ TEST(jpeg_and_webp_come_close)
         rg_picture_free(p);
         rg_free(bytes);
     }
+    rg_ctx_free(c);
+}
+
+/* The same tables, sampling and transform as Pillow's writer: the file decodes to the same pixels. */
+TEST(jpeg_is_written_as_pillow_does)
+{
+    static const int qualities[] = { 10, 75, 95, 100 };
+    test_fixture *f = test_open("media/write.safetensors");
+    rg_ctx *c = test_ctx();
+    const rg_tensor *in = test_get(f, c, "in");
+
+    for (size_t i = 0; i < sizeof qualities / sizeof *qualities; i++) {
+        rg_picture *p = NULL;
+        uint8_t *bytes = NULL;
+        char key[32];
+        size_t n = 0;
+
+        snprintf(key, sizeof key, "jpeg%d", qualities[i]);
+        CHECK_INT(rg_jpeg_encode(c, in->data, in->shape[1], in->shape[0], qualities[i], NULL, 0, &bytes, &n), 0);
+        CHECK_INT(rg_picture_decode(c, bytes, n, &p), 0);
+        CHECK_INT(p ? n_different(p->rgb, test_get(f, c, key)) : -1, 0);
+        rg_picture_free(p);
+        rg_free(bytes);
+    }
+    rg_ctx_free(c);
+    test_close(f);
+}
+
+TEST(jpeg_carries_the_workflow)
+{
+    static const rg_picture_text texts[] = { { "prompt", "{\"a\": 1}" } };
+    rg_picture_text large = { "workflow", NULL };
+    rg_ctx *c = test_ctx();
+    uint8_t pixels[W * H * 3], *bytes = NULL, *exif;
+    char *text = calloc(1, 65536);
+    size_t n = 0;
+
+    draw(pixels, 3);
+    CHECK_INT(rg_jpeg_encode(c, pixels, W, H, 90, texts, 1, &bytes, &n), 0);
+    exif = memmem(bytes, n, "Exif\0\0MM\0*", 10);
+    CHECK(exif && exif[-4] == 0xFF && exif[-3] == 0xE1 && !memcmp(exif + 32, "prompt:{\"a\": 1}", 16));
+    rg_picture_free(again(c, bytes, n));
+    rg_free(bytes);
+    bytes = NULL;
+    memset(text, ' ', 65535);
+    large.text = text;
+    CHECK_INT(rg_jpeg_encode(c, pixels, W, H, 90, &large, 1, &bytes, &n), RG_ERR_INVALID);
+    CHECK(bytes == NULL);
+    free(text);
     rg_ctx_free(c);
 }
 
@@ -300,7 +349,7 @@ TEST(encoders_refuse_nonsense)
     rg_ctx_reset(c);
     CHECK_INT(rg_png_encode(c, pixel, 1, 1, 3, 4, &foreign, 1, &bytes, &n), RG_ERR_INVALID);
     rg_ctx_reset(c);
-    CHECK_INT(rg_jpeg_encode(c, pixel, 70000, 1, 90, &bytes, &n), RG_ERR_SHAPE);
+    CHECK_INT(rg_jpeg_encode(c, pixel, 70000, 1, 90, NULL, 0, &bytes, &n), RG_ERR_SHAPE);
     rg_ctx_reset(c);
     CHECK_INT(rg_webp_encode(c, pixel, 20000, 1, 3, 90, false, NULL, 0, &bytes, &n), RG_ERR_SHAPE);
     rg_ctx_reset(c);
@@ -356,7 +405,7 @@ TEST(encoding_survives_failing_allocations)
 
             atomic_store(&rg_alloc_fail_after, attempt);
             ret = format == 0 ? rg_png_encode(c, pixels, W, H, 3, 4, texts, 2, &bytes, &n)
-                : format == 1 ? rg_jpeg_encode(c, pixels, W, H, 90, &bytes, &n)
+                : format == 1 ? rg_jpeg_encode(c, pixels, W, H, 90, texts, 2, &bytes, &n)
                               : rg_webp_encode(c, pixels, W, H, 3, 90, false, texts, 2, &bytes, &n);
             atomic_store(&rg_alloc_fail_after, -1);
             CHECK((ret == 0) == (bytes != NULL) && ret == c->error);

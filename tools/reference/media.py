@@ -502,6 +502,19 @@ def resizing():
     return tensors, cases
 
 
+# ---- writing -----------------------------------------------------------------------------------------------------------------
+
+def writing():
+    """in [H, W, 3], and jpegQ: what it looks like after a JPEG file of quality Q by Pillow"""
+    pixels = picture(45, 30, seed=9)
+    tensors = {"in": torch.from_numpy(pixels)}
+    for quality in (10, 75, 95, 100):
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "JPEG", quality=quality)
+        tensors["jpeg%d" % quality] = torch.from_numpy(np.array(Image.open(out)))
+    return tensors
+
+
 # ---- nodes -----------------------------------------------------------------------------------------------------------------
 
 def classes():
@@ -603,5 +616,6 @@ if __name__ == "__main__":
     common.save("media/decode.safetensors", tensors, {"pillow": PIL.__version__, "failed": json.dumps(failed), "files": json.dumps(list(files))})
     tensors, cases = resizing()
     common.save("media/resize.safetensors", tensors, {"cases": json.dumps(cases)})
+    common.save("media/write.safetensors", writing())
     tensors, cases = image_nodes()
     common.save("media/nodes.safetensors", tensors, {"cases": json.dumps(cases)})
