@@ -159,6 +159,16 @@ void rg_sampler_push(rg_sampler_run *r, const rg_tensor *t)
         r->n_history++;
 }
 
+void rg_sampler_set_newest(rg_sampler_run *r, const rg_tensor *t)
+{
+    hold(&r->history[0], t);
+}
+
+void rg_sampler_keep(rg_sampler_run *r, int slot, const rg_tensor *t)
+{
+    hold(&r->kept[slot], t);
+}
+
 /* inside * mask + outside * (1 - mask) */
 static rg_tensor *blend(rg_ctx *c, const rg_tensor *inside, const rg_tensor *outside, const rg_tensor *mask)
 {
@@ -216,32 +226,45 @@ rg_tensor *rg_sampler_noise(rg_sampler_run *r, const rg_tensor *x, float sigma, 
 
 /* ---- the walk ------------------------------------------------------------------------------------------------------------------ */
 
-/* From scaled noisy x along the run's sigmas; returns the last x. Leaves the last step's denoised latent in r->denoised. */
-static rg_tensor *walk(rg_sampler_run *r, rg_sampler_step *step, rg_tensor *x)
+bool rg_sampler_begin_step(rg_sampler_run *r)
 {
-    rg_ctx *c = r->c;
+    if (rg_check(r->c) < 0)
+        return false;
+    r->scope = rg_scope_begin(r->c);
+    hold(&r->denoised, NULL);
+    return true;
+}
 
-    for (int i = 0; i < r->n_steps && rg_check(c) == 0; i++) {
-        const int s = rg_scope_begin(c);
-        hold(&r->denoised, NULL);
-        rg_tensor *next = step(r, i, x);
-        rg_scope_end(c, s, &next, NULL);
-        if (next != x)
-            rg_replace(c, &x, next);
-        rg_report(c, i + 1, r->n_steps, r->denoised);
-    }
-    return rg_check(c) == 0 ? x : NULL;
+void rg_sampler_end_step(rg_sampler_run *r, int i, rg_tensor **x, rg_tensor *next)
+{
+    const bool is_new = next != *x;
+
+    rg_scope_end(r->c, r->scope, is_new ? &next : NULL, NULL);
+    if (is_new)
+        rg_replace(r->c, x, next);
+    rg_report(r->c, i + 1 < r->n_steps ? i + 1 : r->n_steps, r->n_steps, r->denoised);
+}
+
+/* From scaled noisy x along the run's sigmas; returns the last x. Leaves the last step's denoised latent in r->denoised. */
+static rg_tensor *walk(rg_sampler_run *r, const rg_sampler_row *row, rg_tensor *x)
+{
+    if (row->whole && r->n_steps > 0)
+        x = row->whole(r, x);
+    for (int i = 0; row->step && i < r->n_steps && rg_sampler_begin_step(r); i++)
+        rg_sampler_end_step(r, i, &x, row->step(r, i, x));
+    return rg_check(r->c) == 0 ? x : NULL;
 }
 
 static void run_release(rg_sampler_run *r)
 {
     for (int i = 0; i < RG_SAMPLER_HISTORY; i++)
         rg_unref(r->history[i]);
+    for (int i = 0; i < RG_SAMPLER_KEPT; i++)
+        rg_unref(r->kept[i]);
     rg_unref(r->denoised);
     rg_unref(r->uncond);
     rg_guidance_free(r->guidance);
     rg_brownian_free(r->brownian);
-    rg_free(r->state);
 }
 
 /* True when sigma is the model's largest, within 1e-5: the picture starts from pure noise. */
@@ -290,7 +313,7 @@ static rg_tensor *sample(rg_ctx *c, const rg_guider *guider, const rg_sampler *s
     }
     rg_tensor *x = rg_model_noise_scaling(c, r.sampling, given_sigma[0], noise, data, is_max_sigma(r.sampling, given_sigma[0]));
     if (!c->error)
-        x = walk(&r, row->step, x);
+        x = walk(&r, row, x);
     if (x && !c->error) {
         out = rg_latent_process_out(c, f, rg_model_inverse_noise_scaling(c, r.sampling, sigma[n - 1], x));
         denoised = r.denoised ? rg_latent_process_out(c, f, r.denoised) : out;

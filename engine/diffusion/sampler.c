@@ -4,14 +4,11 @@
  */
 #include "engine/diffusion/sampler.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "engine/diffusion/samplers/samplers.h"
 #include "engine/diffusion/sampler_table.h"
 #include "engine/diffusion/scalar.h"
 
-/*    name                             step function (NULL: not written yet)    traits */
+/*    name                             step function                            traits, whole run instead of steps */
 #define SAMPLER_LIST(X)                                                                                     \
     X("euler",                         rg_step_euler,                           0)                          \
     X("euler_cfg_pp",                  rg_step_euler_cfg_pp,                    RG_WANTS_UNCOND)            \
@@ -21,9 +18,9 @@
     X("heunpp2",                       rg_step_heunpp2,                         0)                          \
     X("dpm_2",                         rg_step_dpm_2,                           RG_DROPS_PENULTIMATE)       \
     X("dpm_2_ancestral",               rg_step_dpm_2_ancestral,                 RG_DROPS_PENULTIMATE)       \
-    X("lms",                           NULL,                                    0)                          \
-    X("dpm_fast",                      NULL,                                    0)                          \
-    X("dpm_adaptive",                  NULL,                                    0)                          \
+    X("lms",                           rg_step_lms,                             0)                          \
+    X("dpm_fast",                      NULL,                                    0, rg_run_dpm_fast)         \
+    X("dpm_adaptive",                  NULL,                                    0, rg_run_dpm_adaptive)     \
     X("dpmpp_2s_ancestral",            rg_step_dpmpp_2s_ancestral,              0)                          \
     X("dpmpp_2s_ancestral_cfg_pp",     rg_step_dpmpp_2s_ancestral_cfg_pp,       RG_WANTS_UNCOND)            \
     X("dpmpp_sde",                     rg_step_dpmpp_sde,                       RG_BROWNIAN | RG_OFFSETS_FIRST) \
@@ -38,9 +35,9 @@
     X("dpmpp_3m_sde_gpu",              rg_step_dpmpp_3m_sde,                    RG_BROWNIAN | RG_OFFSETS_FIRST) \
     X("ddpm",                          rg_step_ddpm,                            0)                          \
     X("lcm",                           rg_step_lcm,                             0)                          \
-    X("ipndm",                         NULL,                                    0)                          \
-    X("ipndm_v",                       NULL,                                    0)                          \
-    X("deis",                          NULL,                                    0)                          \
+    X("ipndm",                         rg_step_ipndm,                           0)                          \
+    X("ipndm_v",                       rg_step_ipndm_v,                         0)                          \
+    X("deis",                          rg_step_deis,                            0)                          \
     X("res_multistep",                 rg_step_res_multistep,                   0)                          \
     X("res_multistep_cfg_pp",          rg_step_res_multistep_cfg_pp,            RG_WANTS_UNCOND)            \
     X("res_multistep_ancestral",       rg_step_res_multistep_ancestral,         0)                          \
@@ -48,18 +45,18 @@
     X("gradient_estimation",           rg_step_gradient_estimation,             0)                          \
     X("gradient_estimation_cfg_pp",    rg_step_gradient_estimation_cfg_pp,      RG_WANTS_UNCOND)            \
     X("er_sde",                        rg_step_er_sde,                          RG_OFFSETS_FIRST)           \
-    X("seeds_2",                       NULL,                                    0)                          \
-    X("seeds_3",                       NULL,                                    0)                          \
-    X("sa_solver",                     NULL,                                    0)                          \
-    X("sa_solver_pece",                NULL,                                    0)                          \
+    X("seeds_2",                       rg_step_seeds_2,                         RG_OFFSETS_FIRST)           \
+    X("seeds_3",                       rg_step_seeds_3,                         RG_OFFSETS_FIRST)           \
+    X("sa_solver",                     rg_step_sa_solver,                       RG_OFFSETS_FIRST)           \
+    X("sa_solver_pece",                rg_step_sa_solver_pece,                  RG_OFFSETS_FIRST)           \
     X("ddim",                          rg_step_euler,                           RG_FRESH_INPAINT_NOISE)     \
     X("uni_pc",                        rg_step_uni_pc,                          RG_DROPS_PENULTIMATE | RG_ENDS_ABOVE_ZERO) \
     X("uni_pc_bh2",                    rg_step_uni_pc_bh2,                      RG_DROPS_PENULTIMATE | RG_ENDS_ABOVE_ZERO)
 
-#define X(name, step, traits) name,
+#define X(name, ...) name,
 const char *const rg_sampler_names[] = { SAMPLER_LIST(X) NULL };
 #undef X
-#define X(name, step, traits) { step, traits },
+#define X(name, ...) { __VA_ARGS__ },
 static const rg_sampler_row rows[] = { SAMPLER_LIST(X) };
 #undef X
 
@@ -67,22 +64,9 @@ enum { N_SAMPLERS = sizeof rows / sizeof *rows };
 
 const rg_sampler_row *rg_sampler_find(rg_ctx *c, int index)
 {
-    char names[1024];
-    size_t used = 0;
-
-    if (c->error)
-        return NULL;
-    if (index < 0 || index >= N_SAMPLERS) {
-        rg_fail(c, RG_ERR_INVALID, "no sampler has the number %d", index);
-        return NULL;
-    }
-    if (rows[index].step)
+    if (index >= 0 && index < N_SAMPLERS)
         return &rows[index];
-    for (int i = 0; i < N_SAMPLERS && used < sizeof names - 1; i++) {
-        if (rows[i].step)
-            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", rg_sampler_names[i]);
-    }
-    rg_fail(c, RG_ERR_UNSUPPORTED, "the sampler %s is not there yet; there are %s", rg_sampler_names[index], names);
+    rg_fail(c, RG_ERR_INVALID, "no sampler has the number %d", index);
     return NULL;
 }
 
@@ -176,6 +160,34 @@ void rg_sampler_ancestral(float sigma, float sigma_next, double eta, float *down
     const float most = (float)eta * rg_sqrt_f32(to * (from - to) / from);
     *up = most < sigma_next ? most : sigma_next;
     *down = rg_sqrt_f32(to - *up * *up);
+}
+
+void rg_sampler_solve(float a[RG_SAMPLER_ORDER][RG_SAMPLER_ORDER], float *b, int n)
+{
+    for (int k = 0; k < n; k++) {
+        int best = k;
+        for (int i = k + 1; i < n; i++)
+            best = fabsf(a[i][k]) > fabsf(a[best][k]) ? i : best;
+        for (int j = 0; j < n; j++) {
+            const float v = a[k][j];
+            a[k][j] = a[best][j];
+            a[best][j] = v;
+        }
+        const float v = b[k];
+        b[k] = b[best];
+        b[best] = v;
+        for (int i = k + 1; i < n; i++) {
+            const float f = a[i][k] / a[k][k];
+            for (int j = k; j < n; j++)
+                a[i][j] -= f * a[k][j];
+            b[i] -= f * b[k];
+        }
+    }
+    for (int i = n - 1; i >= 0; i--) {
+        for (int j = i + 1; j < n; j++)
+            b[i] -= a[i][j] * b[j];
+        b[i] /= a[i][i];
+    }
 }
 
 float rg_sampler_lambda(const rg_sampler_run *r, float sigma)

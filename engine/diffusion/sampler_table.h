@@ -16,9 +16,10 @@ enum {
 typedef struct rg_sampler_row {
     rg_sampler_step *step;
     unsigned traits;
+    rg_sampler_whole *whole;            /* instead of step */
 } rg_sampler_row;
 
-/* The row of a sampler that can be run; else NULL and RG_ERR_UNSUPPORTED with the names of those that can. */
+/* The row of a sampler; NULL and RG_ERR_INVALID if there is none with that number. */
 const rg_sampler_row *rg_sampler_find(rg_ctx *c, int index);
 
 #endif

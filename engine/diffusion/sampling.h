@@ -8,7 +8,7 @@
 #include "engine/diffusion/cond.h"
 #include "engine/diffusion/model.h"
 
-/* NULL-terminated, in ComfyUI's order; combos index them. All 42 sampler names are listed; one without a function yet is RG_ERR_UNSUPPORTED when run. */
+/* NULL-terminated, in ComfyUI's order; combos index them. */
 extern const char *const rg_sampler_names[];
 extern const char *const rg_scheduler_names[];
 

@@ -21,6 +21,14 @@ rg_sampler_step rg_step_res_multistep, rg_step_res_multistep_cfg_pp, rg_step_res
     rg_step_res_multistep_ancestral_cfg_pp, rg_step_gradient_estimation, rg_step_gradient_estimation_cfg_pp;
 /* er_sde.c */
 rg_sampler_step rg_step_er_sde;
+/* multistep.c */
+rg_sampler_step rg_step_lms, rg_step_ipndm, rg_step_ipndm_v, rg_step_deis;
+/* seeds.c */
+rg_sampler_step rg_step_seeds_2, rg_step_seeds_3;
+/* sa_solver.c */
+rg_sampler_step rg_step_sa_solver, rg_step_sa_solver_pece;
+/* dpm_solver.c */
+rg_sampler_whole rg_run_dpm_fast, rg_run_dpm_adaptive;
 /* uni_pc.c */
 rg_sampler_step rg_step_uni_pc, rg_step_uni_pc_bh2;
 

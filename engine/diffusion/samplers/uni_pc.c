@@ -33,39 +33,10 @@ static rg_tensor *predict(rg_sampler_run *r, const rg_tensor *x, float t)
     return rg_div_scalar(c, rg_add_scaled(c, x, noise, -std_of(t)), alpha_of(t));
 }
 
-/* Solve the n x n system a y = b by elimination with row exchange; a and b are overwritten. */
-static void solve(float a[MAX_ORDER][MAX_ORDER], float *b, int n)
-{
-    for (int k = 0; k < n; k++) {
-        int best = k;
-        for (int i = k + 1; i < n; i++)
-            best = fabsf(a[i][k]) > fabsf(a[best][k]) ? i : best;
-        for (int j = 0; j < n; j++) {
-            const float v = a[k][j];
-            a[k][j] = a[best][j];
-            a[best][j] = v;
-        }
-        const float v = b[k];
-        b[k] = b[best];
-        b[best] = v;
-        for (int i = k + 1; i < n; i++) {
-            const float f = a[i][k] / a[k][k];
-            for (int j = k; j < n; j++)
-                a[i][j] -= f * a[k][j];
-            b[i] -= f * b[k];
-        }
-    }
-    for (int i = n - 1; i >= 0; i--) {
-        for (int j = i + 1; j < n; j++)
-            b[i] -= a[i][j] * b[j];
-        b[i] /= a[i][i];
-    }
-}
-
 /* Weights of the differences: R y = b with rows of powers of rk. n = 1 and, for the predictor, order 2 have fixed answers. */
 static void weights(const float *rk, const float *b, int n, float *out)
 {
-    float m[MAX_ORDER][MAX_ORDER];
+    float m[RG_SAMPLER_ORDER][RG_SAMPLER_ORDER];
 
     for (int i = 0; i < n; i++) {
         for (int j = 0; j < n; j++)
@@ -75,7 +46,7 @@ static void weights(const float *rk, const float *b, int n, float *out)
     if (n == 1)
         out[0] = 0.5f;
     else
-        solve(m, out, n);
+        rg_sampler_solve(m, out, n);
 }
 
 /*
