@@ -1,6 +1,6 @@
 """Fixtures for engine/text: token ids, weighted tokens and encodings by ComfyUI and Hugging Face.
 
-    COMFYUI=/path/to/ComfyUI python tools/reference/text.py [strings|toys|prompts|encode] ...
+    COMFYUI=/path/to/ComfyUI python tools/reference/text.py [strings|toys|prompts|encode|seeds] ...
     COMFYUI=... python tools/reference/text.py strings --n 300000 --seed 7 --out /tmp/more/text/strings.safetensors
 
 ComfyUI brings the real tokenizers; the demo ones lie in models/demo. `strings` stores every string but only a hash of its ids
@@ -8,6 +8,7 @@ per tokenizer (and the ids themselves of some), so that ten thousand fit into ha
 formula on both sides. The second command makes a larger set; RG_FIXTURES=/tmp/more build/test_tokenizers _ids runs on it.
 """
 import argparse
+import base64
 import json
 import os
 import random
@@ -379,6 +380,58 @@ def make_encode(args):
                 tensors[name + "t5_masked"] = masked[:, rows_of(masked.shape[1])]
                 tensors[name + "mask"] = extra["attention_mask"].to(torch.uint8)
     common.save("text/encode.safetensors", tensors)
+
+
+# ---- seeds for the fuzzer ---------------------------------------------------------------------------------------------------
+
+def proto_fields(data):
+    """(number, value) of a protocol buffer's fields"""
+    def varint(i):
+        shift = value = 0
+        while True:
+            value |= (data[i] & 127) << shift
+            shift, i = shift + 7, i + 1
+            if data[i - 1] < 128:
+                return value, i
+    i = 0
+    while i < len(data):
+        tag, i = varint(i)
+        if tag & 7 == 0:
+            value, i = varint(i)
+        else:
+            n, i = varint(i) if tag & 7 == 2 else ({1: 8, 5: 4}[tag & 7], i)
+            value, i = data[i:i + n], i + n
+        yield tag >> 3, value
+
+
+def make_seeds(args):
+    """Small files of every kind for tests/fuzz/fuzz_tokenizer.c, which says how they are laid out."""
+    import sentencepiece
+    r = random.Random(args.seed)
+    folder = os.path.join(common.ROOT, "tests", "fuzz", "corpus", "tokenizer")
+    os.makedirs(folder, exist_ok=True)
+    write = lambda name, data: open(os.path.join(folder, name), "wb").write(data)
+    text = "Aab\u00e9 \ufb00\u0301 \u4e16 <|endoftext|> </s> \U0001F600 it's b".encode()
+    with tempfile.TemporaryDirectory() as tmp:
+        rules = os.path.join(tmp, "rules.tsv")
+        open(rules, "w").write("FB00\t66 66\nE9\t65\n9\t20\n")
+        lines = [" ".join(r.choice(["ab", "abc", "ba", "cab", "ff", "e"]) for _ in range(6)) for _ in range(200)]
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines), model_prefix=os.path.join(tmp, "m"), vocab_size=20, model_type="unigram", pad_id=0, eos_id=1,
+            unk_id=2, bos_id=-1, hard_vocab_limit=False, normalization_rule_tsv=rules, minloglevel=2)
+        model = open(os.path.join(tmp, "m.model"), "rb").read()
+    spec = dict(proto_fields(model))[3]             # ModelProto.normalizer_spec
+    charsmap = base64.b64encode(dict(proto_fields(spec))[2]).decode()
+    write("spiece", b"s" + struct.pack("<H", len(text)) + model + text)
+    for i in range(3):
+        v, m = (x.encode() for x in toy_bpe(r))
+        write("clip%d" % i, b"c" + struct.pack("<HH", len(text), len(m)) + v + m + text)
+        doc = json.loads(toy_unigram(r))
+        doc["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": charsmap},
+                                                                   {"type": "Strip", "strip_left": False, "strip_right": True}]}
+        write("unigram%d" % i, b"j" + struct.pack("<H", len(text)) + json.dumps(doc).encode() + text)
+    for i, p in enumerate(PROMPTS[20:80:6] + EMBEDDING_PROMPTS[::9]):
+        write("prompt%d" % i, b"p" + p.encode())
 
 
 if __name__ == "__main__":
