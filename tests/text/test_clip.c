@@ -54,8 +54,8 @@ static void check_rows(rg_ctx *c, test_fixture *f, const char *prefix, const cha
     if (!got)
         return;
     CHECK_INT(rg_dim(got, 1), n);
-    /* float32 against float32 through a few blocks: rounding of sums in another order; the contract for a whole model is 1e-4 */
-    CHECK_CLOSE(c, kept_rows(c, got, rg_dim(wanted, 1)), wanted, 1e-4);
+    /* float32 against float32 through a few blocks: sums in another order make 7e-6 at most, weights stretch it; half the contract */
+    CHECK_CLOSE(c, kept_rows(c, got, rg_dim(wanted, 1)), wanted, 5e-5);
 }
 
 static const char *prompt_at(test_fixture *f, rg_ctx *c, int i)
@@ -208,7 +208,7 @@ TEST(failing_allocations)
     bool is_done = false;
     int n = 0;
 
-    for (; clip && !is_done && n < 5000; n += n < 60 ? 1 : 7) {
+    for (; clip && !is_done && n < 5000; n += n < 40 ? 1 : 17) {
         rg_cond *cond = NULL;
         atomic_store(&rg_alloc_fail_after, n);
         const int ret = rg_clip_encode(c, clip, &texts, &cond);
