@@ -12,14 +12,14 @@ tiny=(--set 8.steps=1 --set 7.width=64 --set 7.height=64)
 fail() {
     failures=$((failures + 1))
     echo "FAIL (${BASH_SOURCE[-1]##*/}:${BASH_LINENO[-2]}): $*"
-    [ ! -s "$work/err" ] || sed 's/^/    stderr: /' "$work/err" | head -n 12
+    [ ! -s "$work/.stderr" ] || sed 's/^/    stderr: /' "$work/.stderr" | head -n 12
 }
 
-# expect CODE ARGUMENT...: run the program; its output is then in $work/out and $work/err
+# expect CODE ARGUMENT...: run the program; its output is then in $work/.stdout and $work/.stderr
 expect() {
     local wanted=$1
     shift
-    "$program" "$@" >"$work/out" 2>"$work/err" </dev/null
+    "$program" "$@" >"$work/.stdout" 2>"$work/.stderr" </dev/null
     local got=$?
     [ $got -eq "$wanted" ] || fail "exit code $got, wanted $wanted: rylagraph $*"
 }
@@ -28,7 +28,7 @@ expect() {
 says() {
     local text
     for text in "$@"; do
-        grep -qiF -- "$text" "$work/err" || fail "stderr does not say '$text'"
+        grep -qiF -- "$text" "$work/.stderr" || fail "stderr does not say '$text'"
     done
 }
 

@@ -327,6 +327,7 @@ int rg_cli_run(int argc, char **argv)
     rg_cli_progress_init(&s.progress, o.quiet);
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
+    signal(SIGXFSZ, SIG_IGN);           /* a file-size limit is then an error of the write, which cleans up after itself */
 
     code = RG_EXIT_DONE;
     for (int i = 0; i < o.n_targets && code != RG_EXIT_INTERRUPTED; i++) {
