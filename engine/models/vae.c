@@ -21,7 +21,7 @@ static rg_dtype vae_dtype(const rg_ctx *c)
 
 /* ---- layers ------------------------------------------------------------------------------------------------------------- */
 
-static rg_tensor *norm(rg_ctx *c, const vae_norm *w, const rg_tensor *x, bool has_silu)
+static rg_tensor *norm(rg_ctx *c, const rg_conv_weight *w, const rg_tensor *x, bool has_silu)
 {
     return rg_group_norm(c, x, N_GROUPS, w->weight, w->bias, NORM_EPS, has_silu);
 }

@@ -8,19 +8,15 @@
 
 enum { VAE_MAX_LEVELS = 8 };
 
-typedef struct vae_norm {
-    const rg_tensor *weight, *bias;
-} vae_norm;
-
 typedef struct vae_resnet {
-    vae_norm norm1, norm2;
+    rg_conv_weight norm1, norm2;        /* weight and bias [C] */
     rg_conv_weight conv1, conv2;
     rg_conv_weight nin_shortcut;        /* 1 x 1, where the channels change; else NULLs */
 } vae_resnet;
 
 typedef struct vae_attention {
-    vae_norm norm;
-    rg_conv_weight q, k, v, proj_out;   /* 1 x 1 */
+    rg_conv_weight norm;
+    rg_conv_weight q, k, v, proj_out;   /* [C, C, 1, 1], or [C, C] from diffusers */
 } vae_attention;
 
 typedef struct vae_level {
@@ -34,7 +30,7 @@ typedef struct vae_half {
     rg_conv_weight conv_in, conv_out;
     vae_resnet mid1, mid2;
     vae_attention attn;
-    vae_norm norm_out;
+    rg_conv_weight norm_out;
     int n_levels;
     vae_level levels[VAE_MAX_LEVELS];
 } vae_half;

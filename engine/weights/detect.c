@@ -104,7 +104,7 @@ static const rule text_rules[] = {
 };
 
 static const rule vae_rules[] = {
-    { { "decoder.up_blocks.0.resnets.0.norm1.weight" },                          NOT_YET, "autoencoder in diffusers layout" },
+    { { "decoder.up_blocks.0.resnets.0.norm1.weight" },                          RG_FAMILY_KL, "autoencoder (KL)" },     /* diffusers' names */
     { { "decoder.mid.block_1.mix_factor" },                                      NOT_YET, "Stable Video Diffusion autoencoder" },
     { { "taesd_decoder.1.weight" },                                              NOT_YET, "tiny autoencoder (TAESD)" },
     { { "vquantizer.codebook.weight" },                                          NOT_YET, "Stable Cascade stage A" },

@@ -2,6 +2,7 @@
 #include "engine/models/vae.h"
 
 #include <omp.h>
+#include <unistd.h>
 
 #include "tests/models/model_test.h"
 
@@ -125,6 +126,54 @@ TEST(vae_demo_in_bf16_and_f16)
             rg_unref(vae);
         }
     }
+    test_close(f);
+}
+
+/* The demo model under diffusers' names (both generations of them), as the reference lists them: the same model. */
+TEST(vae_reads_diffusers_layout)
+{
+    test_fixture *f = test_open("models/vae_demo.safetensors");
+    rg_ctx *c = test_ctx();
+    const char *names = test_meta(f, "diffusers");
+    rg_safetensors *demo = NULL;
+    char path[] = "/tmp/rg_vae_XXXXXX";
+    const int fd = mkstemp(path);
+
+    CHECK(names != NULL && fd >= 0);
+    close(fd);
+    rg_safetensors_open(c, test_demo_path("vae/ae-demo.safetensors"), &demo);
+    for (int is_old = 0; names && demo && is_old < 2; is_old++) {
+        static const char *const renamed[][2] = { { "to_q", "query" }, { "to_k", "key" }, { "to_v", "value" }, { "to_out.0", "proj_attn" } };
+        rg_named_tensor tensors[300];
+        char text[300][96];
+        int n = 0;
+
+        for (const char *at = names; at && *at && n < 300; n++) {
+            char ours[96], theirs[96], *found;
+            CHECK_INT(sscanf(at, "%95s %95s", ours, theirs), 2);
+            snprintf(text[n], sizeof text[n], "%s", theirs);
+            for (int i = 0; is_old && i < 4; i++)
+                if ((found = strstr(theirs, renamed[i][0])))
+                    snprintf(text[n], sizeof text[n], "%.*s%s%s", (int)(found - theirs), theirs, renamed[i][1], found + strlen(renamed[i][0]));
+            rg_tensor *t = rg_safetensors_get(c, demo, ours);
+            if (t && strstr(theirs, "attentions") && t->n_dims == 4)
+                t = rg_view2(c, t, t->shape[0], t->shape[1]);
+            tensors[n] = (rg_named_tensor){ text[n], t };
+            at = strchr(at, '\n');
+            at = at ? at + 1 : NULL;
+        }
+        rg_safetensors_save(c, path, tensors, n, NULL, 0);
+        rg_vae *vae = load(c, path, "");
+        CHECK(vae != NULL);
+        if (vae) {
+            CHECK_CLOSE(c, rg_vae_encode(c, vae, picture(c, f, "pixels")), test_get(f, c, "latent"), 1e-5);
+            CHECK_CLOSE(c, rg_vae_decode(c, vae, latent(c, f, "z")), test_get(f, c, "out"), 1e-5);
+        }
+        rg_unref(vae);
+    }
+    unlink(path);
+    rg_safetensors_close(demo);
+    rg_ctx_free(c);
     test_close(f);
 }
 

@@ -84,7 +84,7 @@ TEST(autoencoders)
     check("decoder.conv_in.weight=0,4,3,3 decoder.mid.block_1.norm1.weight", RG_FILE_VAE, "Stable Diffusion autoencoder", 1, RG_FAMILY_KL, "");
     check("decoder.conv_in.weight=0,32,3,3 decoder.mid.block_1.norm1.weight", RG_FILE_VAE, "Hunyuan Image autoencoder", 1, RG_FAMILY_UNKNOWN, "");
     check("decoder.middle.0.residual.0.gamma", RG_FILE_VAE, "Wan 2.1 autoencoder", 1, RG_FAMILY_UNKNOWN, "");
-    check("decoder.up_blocks.0.resnets.0.norm1.weight", RG_FILE_VAE, "autoencoder in diffusers layout", 1, RG_FAMILY_UNKNOWN, "");
+    check("decoder.up_blocks.0.resnets.0.norm1.weight", RG_FILE_VAE, "autoencoder (KL)", 1, RG_FAMILY_KL, "");
 }
 
 TEST(checkpoints_and_others)

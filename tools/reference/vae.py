@@ -83,6 +83,35 @@ def toy():
     common.save("models/vae_toy.safetensors", tensors, meta)
 
 
+def diffusers_names(weights):
+    """{name in diffusers' layout: name here} for a model of four levels, as ComfyUI's own conversion reads them."""
+    common.comfyui()
+    import re
+    from comfy.diffusers_convert import convert_vae_state_dict
+    names = {}
+    for k in weights:
+        d = re.sub(r"down\.(\d)\.block\.", r"down_blocks.\1.resnets.", k)
+        d = re.sub(r"down\.(\d)\.downsample\.", r"down_blocks.\1.downsamplers.0.", d)
+        d = re.sub(r"up\.(\d)\.block\.", lambda m: "up_blocks.%d.resnets." % (3 - int(m[1])), d)
+        d = re.sub(r"up\.(\d)\.upsample\.", lambda m: "up_blocks.%d.upsamplers.0." % (3 - int(m[1])), d)
+        d = re.sub(r"mid\.block_(\d)\.", lambda m: "mid_block.resnets.%d." % (int(m[1]) - 1), d)
+        d = d.replace("nin_shortcut", "conv_shortcut").replace("norm_out", "conv_norm_out")
+        if "mid.attn_1." in d:
+            d = d.replace("mid.attn_1.", "mid_block.attentions.0.")
+            d = re.sub(r"\.(q|k|v)\.", r".to_\1.", d).replace(".norm.", ".group_norm.").replace(".proj_out.", ".to_out.0.")
+        names[d] = k
+    old = [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")]    # earlier names of the same
+    for rename in ([], old):
+        file = {}
+        for d, k in names.items():
+            for new, earlier in rename:
+                d = d.replace(new, earlier)
+            file[d] = weights[k][:, :, 0, 0] if "attentions" in d and weights[k].ndim == 4 else weights[k]
+        back = convert_vae_state_dict(file)
+        assert back.keys() == weights.keys() and all(torch.equal(back[k], weights[k]) for k in weights)
+    return names
+
+
 def demo():
     weights = load_file(common.DEMO + "/vae/ae-demo.safetensors")
     vae = sd_vae(DEMO, torch.float32, weights, quant_convs=False)
@@ -93,7 +122,8 @@ def demo():
     z = latent.half()
     out = vae.decode(z.float())
     meta = {"encode.bf16": "%.6g" % distance(low.encode(x), latent), "decode.bf16": "%.6g" % distance(low.decode(z.float()), out)}
-    print("demo", list(latent.shape), list(out.shape), meta)
+    meta["diffusers"] = "\n".join(k + " " + d for d, k in diffusers_names(weights).items())
+    print("demo", list(latent.shape), list(out.shape), meta["encode.bf16"], meta["decode.bf16"])
     common.save("models/vae_demo.safetensors", {"pixels": pixels, "latent": latent, "z": z, "out": out}, meta)
 
 
