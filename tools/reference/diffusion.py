@@ -227,12 +227,18 @@ def samplers():
     for kind in ("flux", "flow", "eps", "v"):
         inputs["latent/" + kind] = latent(kind)
 
-    # every sampler, on a flow and an eps model: noise to picture with negative text; picture to picture without
+    # every sampler, on a flow and an eps model: noise to picture with negative text; picture to picture without; one step;
+    # a schedule that stops above 0
     for sampler in SAMPLERS:
         for kind in ("flux", "eps"):
             zero = torch.zeros_like(latent(kind))
             out["%s/%s/full" % (kind, sampler)] = ksampler(kind, sampler, cfg=2.5, samples=zero, scheduler="normal")
             out["%s/%s/half" % (kind, sampler)] = ksampler(kind, sampler, denoise=0.5, steps=6)
+            for name, options in (("one", dict(steps=1)), ("part", dict(start=2, last=6, cfg=1.5))):
+                try:
+                    out["%s/%s/%s" % (kind, sampler, name)] = ksampler(kind, sampler, **options)
+                except Exception as e:
+                    print("%s/%s/%s: ComfyUI fails: %r" % (kind, sampler, name, e))
 
     # what surrounds a sampler, with euler (and one that draws noise)
     for kind in ("flux", "flow", "eps", "v"):
