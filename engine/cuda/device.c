@@ -94,6 +94,15 @@ static void synchronize(rg_ctx *c)
         rg_fail(c, RG_ERR_DEVICE, "the GPU: %s", cudaGetErrorString(e));
 }
 
+static int64_t resident_threads(rg_ctx *c)
+{
+    int n_processors = 0, n_threads = 0;
+
+    cudaDeviceGetAttribute(&n_processors, cudaDevAttrMultiProcessorCount, c->device.index);
+    cudaDeviceGetAttribute(&n_threads, cudaDevAttrMaxThreadsPerMultiProcessor, c->device.index);
+    return (int64_t)n_processors * n_threads;
+}
+
 static const rg_backend backend = {
     .name = "cuda",
     .copy = rg_cuda_copy,
@@ -107,6 +116,7 @@ static const rg_backend backend = {
     .free = device_free,
     .synchronize = synchronize,
     .ctx_release = ctx_release,
+    .resident_threads = resident_threads,
 };
 
 /* What engine/cuda/load.c looks for. NULL when this machine has no GPU that the driver can use. */

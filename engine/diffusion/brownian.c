@@ -95,6 +95,7 @@ struct rg_brownian {
     int n_dims;
     int64_t shape[RG_MAX_DIMS], n;      /* n elements */
     uint64_t seed;
+    int64_t n_cuda_threads;             /* < 0: the CPU's generator */
     node root;
     float *root_w;
     struct { uint64_t key; int depth; uint64_t used; float *w; } kept[N_KEPT];
@@ -112,13 +113,17 @@ static double round_time(double t)
 
 static void draw(const rg_brownian *b, uint32_t seed, float *out)
 {
+    if (b->n_cuda_threads >= 0) {
+        rg_philox p = { .seed = seed, .n_threads = b->n_cuda_threads };
+        rg_randn_cuda_f32(&p, out, b->n);
+        return;
+    }
     rg_generator g;
-
     rg_generator_seed(&g, seed);
     rg_randn_f32(&g, out, b->n);
 }
 
-rg_brownian *rg_brownian_new(rg_ctx *c, int n_dims, const int64_t *shape, float t0, float t1, uint64_t seed)
+rg_brownian *rg_brownian_new(rg_ctx *c, int n_dims, const int64_t *shape, float t0, float t1, uint64_t seed, int64_t n_cuda_threads)
 {
     rg_brownian *b;
     uint32_t seeds[3];
@@ -134,6 +139,7 @@ rg_brownian *rg_brownian_new(rg_ctx *c, int n_dims, const int64_t *shape, float 
         b->n *= shape[i];
     }
     b->seed = seed;
+    b->n_cuda_threads = n_cuda_threads;
     b->root.start = round_time(t0);
     b->root.end = round_time(t1);
     if (!(b->root.start < b->root.end)) {

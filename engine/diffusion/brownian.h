@@ -1,6 +1,7 @@
 /*
  * Noise for stochastic samplers that does not depend on where the steps fall: increments of one Brownian path per seed.
- * Bit for bit torchsde.BrownianTree (tol 1e-6, pool_size 24), which ComfyUI's BrownianTreeNoiseSampler wraps.
+ * Bit for bit torchsde.BrownianTree (tol 1e-6, pool_size 24), which ComfyUI's BrownianTreeNoiseSampler wraps. On a GPU's tree
+ * (the samplers named *_gpu) the normals come from PyTorch's CUDA generator.
  */
 #ifndef RG_DIFFUSION_BROWNIAN_H
 #define RG_DIFFUSION_BROWNIAN_H
@@ -9,8 +10,11 @@
 
 typedef struct rg_brownian rg_brownian;
 
-/* A path over [t0, t1] of tensors with this shape. NULL, with c failed, if no memory or t0 >= t1. Free with rg_brownian_free(). */
-rg_brownian *rg_brownian_new(rg_ctx *c, int n_dims, const int64_t *shape, float t0, float t1, uint64_t seed);
+/*
+ * A path over [t0, t1] of tensors with this shape. NULL, with c failed, if no memory or t0 >= t1. Free with rg_brownian_free().
+ *   n_cuda_threads  < 0: a tree on the CPU; else on a GPU that holds so many threads (rg_philox)
+ */
+rg_brownian *rg_brownian_new(rg_ctx *c, int n_dims, const int64_t *shape, float t0, float t1, uint64_t seed, int64_t n_cuda_threads);
 void rg_brownian_free(rg_brownian *b);
 
 /* (W(t_to) - W(t_from)) / sqrt(|t_to - t_from|): standard normal, float32, on the host, in c's scope. Times outside are clamped. */

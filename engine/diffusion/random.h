@@ -1,5 +1,5 @@
 /*
- * PyTorch's CPU generator, bit for bit: mt19937, its uniform mappings and its two Box-Muller layouts.
+ * PyTorch's CPU generator, bit for bit: mt19937, its uniform mappings and its two Box-Muller layouts. And its CUDA generator.
  * Source: ATen/core/MT19937RNGEngine.h, ATen/native/cpu/DistributionTemplates.h (normal_fill, 16 or more elements) and
  * ATen/core/DistributionsHelper.h (fewer than 16, and float64).
  */
@@ -25,6 +25,21 @@ uint64_t rg_generator_u64(rg_generator *g);
 void rg_randn_f32(rg_generator *g, float *out, int64_t n);
 void rg_randn_f64(rg_generator *g, double *out, int64_t n);
 void rg_rand_f32(rg_generator *g, float *out, int64_t n);
+
+/*
+ * PyTorch's generator of a CUDA device, which ComfyUI uses for the noise that samplers draw on the way: counter-based, so any
+ * element can be computed anywhere. Values agree with a GPU's to about 1e-6 (its sine is approximate).
+ */
+typedef struct rg_philox {
+    uint64_t seed, offset;              /* offset: what torch calls the philox offset; 0 after manual_seed */
+    int64_t n_threads;                  /* threads that the GPU holds at once: the layout of large tensors depends on it; 0: no limit */
+} rg_philox;
+
+/* torch.randn(n, device="cuda", generator=g): n values into out, in host memory. */
+void rg_randn_cuda_f32(rg_philox *g, float *out, int64_t n);
+
+/* The block cipher itself: Philox4x32-10 of Salmon et al. 2011. */
+void rg_philox_block(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 /* torch.randn(shape, generator=g): a float32 CPU tensor in c's scope. */
 rg_tensor *rg_randn(rg_ctx *c, rg_generator *g, int n_dims, const int64_t *shape);

@@ -198,27 +198,39 @@ rg_tensor *rg_sampler_denoise(rg_sampler_run *r, const rg_tensor *x, float sigma
     return c->error ? NULL : out;
 }
 
+/* The path of a stochastic run, from its smallest sigma above 0 to its largest. */
+static rg_brownian *brownian_path(rg_sampler_run *r, const rg_tensor *x)
+{
+    float min = INFINITY, max = 0;
+
+    for (int i = 0; i <= r->n_steps; i++) {
+        const float sigma = i == 0 ? r->first_sigma : r->sigma[i];
+        min = sigma > 0 ? fminf(min, sigma) : min;
+        max = fmaxf(max, sigma);
+    }
+    return rg_brownian_new(r->c, x->n_dims, x->shape, min, max, r->seed, r->is_gpu_tree ? r->philox.n_threads : -1);
+}
+
+/*
+ * ComfyUI draws where the latent is: on the CPU from PyTorch's CPU generator, on a GPU from its CUDA generator, each seeded anew
+ * with the run's seed. Only the Brownian samplers without _gpu draw on the CPU always.
+ */
 rg_tensor *rg_sampler_noise(rg_sampler_run *r, const rg_tensor *x, float sigma, float sigma_next)
 {
     rg_ctx *c = r->c;
-    rg_tensor *noise;
+    rg_tensor *noise = NULL;
 
     if (c->error || !x)
         return NULL;
     if (r->is_brownian) {
-        float min = INFINITY, max = 0;
-        for (int i = 0; i <= r->n_steps && !r->brownian; i++) {
-            const float sigma_i = i == 0 ? r->first_sigma : r->sigma[i];
-            min = sigma_i > 0 ? fminf(min, sigma_i) : min;
-            max = fmaxf(max, sigma_i);
-        }
-        if (!r->brownian && !(r->brownian = rg_brownian_new(c, x->n_dims, x->shape, min, max, r->seed)))
-            return NULL;
-        noise = rg_brownian_noise(c, r->brownian, sigma, sigma_next);
+        if (!r->brownian)
+            r->brownian = brownian_path(r, x);
+        if (r->brownian)
+            noise = rg_brownian_noise(c, r->brownian, sigma, sigma_next);
+    } else if (c->device.type == RG_CUDA) {
+        if ((noise = rg_host_tensor(c, RG_F32, x->n_dims, x->shape)))
+            rg_randn_cuda_f32(&r->philox, noise->data, rg_numel(noise));
     } else {
-        if (!r->has_generator)
-            rg_generator_seed(&r->generator, r->seed);
-        r->has_generator = true;
         noise = rg_randn(c, &r->generator, x->n_dims, x->shape);
     }
     return noise ? rg_to_device(c, noise, c->device) : NULL;
@@ -301,7 +313,10 @@ static rg_tensor *sample(rg_ctx *c, const rg_guider *guider, const rg_sampler *s
         .c = c, .sampler = sampler, .sampling = guider->model->sampling, .sigma = sigma, .n_steps = n - 1,
         .first_sigma = given_sigma[0], .data = data, .inpaint_noise = noise, .seed = seed,
         .wants_uncond = row->traits & RG_WANTS_UNCOND, .is_brownian = row->traits & RG_BROWNIAN,
+        .is_gpu_tree = (row->traits & RG_GPU_TREE) && c->device.type == RG_CUDA,
+        .philox = { .seed = seed, .n_threads = c->ops->resident_threads ? c->ops->resident_threads(c) : 0 },
     };
+    rg_generator_seed(&r.generator, seed);
     r.guidance = rg_guidance_new(c, guider, samples);
     if (noise_mask)
         r.mask = prepare_mask(c, noise_mask, samples);

@@ -1,6 +1,6 @@
 /*
  * The table of samplers, and the small steps they share. Order and names are ComfyUI's (comfy/samplers.py, SAMPLER_NAMES).
- * On the CPU a *_gpu sampler is its namesake: the suffix says where Brownian noise is drawn, and there is one place only.
+ * The suffix _gpu says where Brownian noise is drawn: on the CPU such a sampler is its namesake.
  */
 #include "engine/diffusion/sampler.h"
 
@@ -24,15 +24,15 @@
     X("dpmpp_2s_ancestral",            rg_step_dpmpp_2s_ancestral,              0)                          \
     X("dpmpp_2s_ancestral_cfg_pp",     rg_step_dpmpp_2s_ancestral_cfg_pp,       RG_WANTS_UNCOND)            \
     X("dpmpp_sde",                     rg_step_dpmpp_sde,                       RG_BROWNIAN | RG_OFFSETS_FIRST) \
-    X("dpmpp_sde_gpu",                 rg_step_dpmpp_sde,                       RG_BROWNIAN | RG_OFFSETS_FIRST) \
+    X("dpmpp_sde_gpu",                 rg_step_dpmpp_sde,                       RG_BROWNIAN | RG_GPU_TREE | RG_OFFSETS_FIRST) \
     X("dpmpp_2m",                      rg_step_dpmpp_2m,                        0)                          \
     X("dpmpp_2m_cfg_pp",               rg_step_dpmpp_2m_cfg_pp,                 RG_WANTS_UNCOND)            \
     X("dpmpp_2m_sde",                  rg_step_dpmpp_2m_sde,                    RG_BROWNIAN | RG_OFFSETS_FIRST) \
-    X("dpmpp_2m_sde_gpu",              rg_step_dpmpp_2m_sde,                    RG_BROWNIAN | RG_OFFSETS_FIRST) \
+    X("dpmpp_2m_sde_gpu",              rg_step_dpmpp_2m_sde,                    RG_BROWNIAN | RG_GPU_TREE | RG_OFFSETS_FIRST) \
     X("dpmpp_2m_sde_heun",             rg_step_dpmpp_2m_sde_heun,               RG_BROWNIAN | RG_OFFSETS_FIRST) \
-    X("dpmpp_2m_sde_heun_gpu",         rg_step_dpmpp_2m_sde_heun,               RG_BROWNIAN | RG_OFFSETS_FIRST) \
+    X("dpmpp_2m_sde_heun_gpu",         rg_step_dpmpp_2m_sde_heun,               RG_BROWNIAN | RG_GPU_TREE | RG_OFFSETS_FIRST) \
     X("dpmpp_3m_sde",                  rg_step_dpmpp_3m_sde,                    RG_BROWNIAN | RG_OFFSETS_FIRST) \
-    X("dpmpp_3m_sde_gpu",              rg_step_dpmpp_3m_sde,                    RG_BROWNIAN | RG_OFFSETS_FIRST) \
+    X("dpmpp_3m_sde_gpu",              rg_step_dpmpp_3m_sde,                    RG_BROWNIAN | RG_GPU_TREE | RG_OFFSETS_FIRST) \
     X("ddpm",                          rg_step_ddpm,                            0)                          \
     X("lcm",                           rg_step_lcm,                             0)                          \
     X("ipndm",                         rg_step_ipndm,                           0)                          \

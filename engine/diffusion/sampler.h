@@ -41,9 +41,9 @@ typedef struct rg_sampler_run {
     float first_sigma;                  /* before RG_OFFSETS_FIRST: where Brownian noise begins */
     const rg_tensor *mask, *data, *inpaint_noise;       /* latent noise mask [B, C, H, W], what it protects, or NULL */
     uint64_t seed;
-    bool has_generator;
     rg_generator generator;
-    bool is_brownian;
+    rg_philox philox;                   /* on a GPU, in place of generator */
+    bool is_brownian, is_gpu_tree;
     rg_brownian *brownian;
 } rg_sampler_run;
 

@@ -10,7 +10,8 @@ enum {
     RG_BROWNIAN = 4,                    /* its noise is a Brownian path's, not fresh at every draw */
     RG_OFFSETS_FIRST = 8,               /* works in log signal-to-noise: a flow's sigma 1 is moved just below 1 */
     RG_FRESH_INPAINT_NOISE = 16,        /* outside a latent noise mask it mixes noise of its own (seed + 1) */
-    RG_ENDS_ABOVE_ZERO = 32             /* a last sigma of 0 becomes 0.001 */
+    RG_ENDS_ABOVE_ZERO = 32,            /* a last sigma of 0 becomes 0.001 */
+    RG_GPU_TREE = 64                    /* its Brownian noise is drawn on the GPU, if there is one */
 };
 
 typedef struct rg_sampler_row {

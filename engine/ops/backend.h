@@ -62,6 +62,9 @@ typedef struct rg_backend {
     void (*free)(void *data);
     void (*synchronize)(rg_ctx *c);                                 /* wait for the stream; reports its errors */
     void (*ctx_release)(rg_ctx *c);                                 /* end c->backend_data */
+
+    /* how many threads the device holds at once (processors times threads each); NULL: it has no such number */
+    int64_t (*resident_threads)(rg_ctx *c);
 } rg_backend;
 
 /* The plain C definitions alone: the truth that test_ops compares every device with. */

@@ -39,7 +39,7 @@ TEST(noise_is_torchsdes)
         const float *sigma = test_get(f, c, key)->data;
         snprintf(key, sizeof key, "noise/%s", seeds[k]);
         const rg_tensor *wanted = test_get(f, c, key);
-        rg_brownian *b = rg_brownian_new(c, 4, (const int64_t[]){ 1, 4, 3, 5 }, sigma[8], sigma[0], strtoull(seeds[k], NULL, 10));
+        rg_brownian *b = rg_brownian_new(c, 4, (const int64_t[]){ 1, 4, 3, 5 }, sigma[8], sigma[0], strtoull(seeds[k], NULL, 10), -1);
 
         for (int i = 0; i < 9 && b; i++) {
             const float from = sigma[i < 8 ? i : 2], to = i < 8 ? sigma[i + 1] : sigma[3] * 0.7f + sigma[2] * 0.3f;
@@ -56,7 +56,7 @@ TEST(noise_does_not_depend_on_the_order_of_questions)
 {
     rg_ctx *c = test_ctx();
     const int64_t shape[] = { 20 };
-    rg_brownian *a = rg_brownian_new(c, 1, shape, 0.1f, 9, 4), *b = rg_brownian_new(c, 1, shape, 0.1f, 9, 4);
+    rg_brownian *a = rg_brownian_new(c, 1, shape, 0.1f, 9, 4, -1), *b = rg_brownian_new(c, 1, shape, 0.1f, 9, 4, -1);
     const rg_tensor *first = rg_brownian_noise(c, a, 5, 2);
 
     for (int i = 0; i < 40; i++)        /* fills and turns over what a path keeps */
@@ -69,7 +69,7 @@ TEST(noise_does_not_depend_on_the_order_of_questions)
 
     rg_brownian_free(a);
     rg_brownian_free(b);
-    CHECK(!rg_brownian_new(c, 1, shape, 3, 3, 0));
+    CHECK(!rg_brownian_new(c, 1, shape, 3, 3, 0, -1));
     CHECK_ERROR(c, RG_ERR_INVALID);
     rg_ctx_free(c);
 }

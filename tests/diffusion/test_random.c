@@ -93,3 +93,51 @@ TEST(noise_of_a_batch_follows_its_noise_numbers)
     rg_unref(latent);
     rg_ctx_free(c);
 }
+
+/* ---- the CUDA generator ------------------------------------------------------------------------------------------------ */
+
+/* Known answers published with the generator (Random123, kat_vectors). */
+TEST(philox_blocks_are_the_published_ones)
+{
+    static const struct { uint32_t counter[4], key[2], wanted[4]; } cases[] = {
+        { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
+        { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
+        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 }, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint32_t got[4];
+        rg_philox_block(cases[i].counter, cases[i].key, got);
+        CHECK(!memcmp(got, cases[i].wanted, sizeof got));
+    }
+}
+
+/* What PyTorch prints for torch.manual_seed(0); torch.randn(8, device="cuda"). */
+TEST(normals_of_a_gpu_are_torchs)
+{
+    static const float wanted[] = { -0.9247f, -0.4253f, -2.6438f, 0.1452f, -0.1209f, -0.5797f, -0.6229f, -0.3284f };
+    rg_philox g = { .seed = 0 };
+    float got[8];
+
+    rg_randn_cuda_f32(&g, got, 8);
+    for (int i = 0; i < 8; i++)
+        CHECK(fabsf(got[i] - wanted[i]) < 0.5001e-4f);      /* four printed decimals */
+    CHECK_INT(g.offset, 4);
+}
+
+/* A tensor larger than a launch: threads come round again, first for the rest of their four numbers, then for new ones. */
+TEST(a_small_gpu_lays_large_tensors_out_in_rounds)
+{
+    enum { N = 256 * 4 + 100 };
+    rg_philox whole = { .seed = 9 }, small = { .seed = 9, .n_threads = 256 + 255 }, again = { .seed = 9, .offset = 4 };
+    float a[N], b[N], second[256];
+
+    rg_randn_cuda_f32(&whole, a, N);
+    rg_randn_cuda_f32(&small, b, N);
+    rg_randn_cuda_f32(&again, second, 256);
+    CHECK(!memcmp(a, b, 256 * sizeof *a));                  /* thread t's first number */
+    CHECK(memcmp(a + 256, b + 256, 256 * sizeof *a));
+    CHECK(!memcmp(b + 1024, second, 100 * sizeof *a));      /* the second round continues at offset 4 */
+    CHECK_INT(whole.offset, 4);
+    CHECK_INT(small.offset, 8);
+}

@@ -32,6 +32,18 @@ static double tolerance_of(const char *kind, const char *sampler)
 typedef enum variant { FULL, HALF, ONE, PART } variant;
 static const char *const variant_names[] = { "full", "half", "one", "part" };
 
+/* Samplers whose noise comes from the device's own generator: a GPU's differs from the CPU's, which made the fixtures. */
+static bool draws_on_device(const char *name)
+{
+    static const char *const parts[] = { "ancestral", "_gpu", "lcm", "ddpm", "seeds", "sa_solver", "er_sde" };
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (strstr(name, parts[i]))
+            return true;
+    }
+    return false;
+}
+
 static void run(rg_ctx *c, test_fixture *f, const char *kind, int sampler, variant v)
 {
     static const int simple = 0, normal = 6;
@@ -71,8 +83,10 @@ static void run_all(const char *kind, variant v)
 {
     test_fixture *f = test_open("diffusion/samplers.safetensors");
     FOR_EACH_DEVICE(c) {
-        for (int i = 0; rg_sampler_names[i]; i++)
-            run(c, f, kind, i, v);
+        for (int i = 0; rg_sampler_names[i] && toy_runs_on(c); i++) {
+            if (c->device.type == RG_CPU || !draws_on_device(rg_sampler_names[i]))
+                run(c, f, kind, i, v);
+        }
     }
 }
 

@@ -135,7 +135,8 @@ static void finish(setup *s, const char *name)
 
 #define CASE(name, ...) do { setup s = begin(c, f, kinds[k]); rg_cond_entry *p = &s.positive->entries[0]; \
         (void)p; __VA_ARGS__; finish(&s, name); } while (0)
-#define FOR_EACH_KIND test_fixture *f = test_open("diffusion/samplers.safetensors"); FOR_EACH_DEVICE(c) for (int k = 0; k < N_KINDS; k++)
+#define FOR_EACH_KIND test_fixture *f = test_open("diffusion/samplers.safetensors"); \
+    FOR_EACH_DEVICE(c) for (int k = 0; k < N_KINDS && toy_runs_on(c); k++)
 
 TEST(steps_schedules_and_seeds)
 {
@@ -160,8 +161,9 @@ TEST(noise_masks)
 {
     FOR_EACH_KIND {
         CASE("mask", s.args.denoise = 0.8, set_samples(&s, input(&s, "latent", NULL), input(&s, "mask", "big")));
-        CASE("mask_ancestral", s.args.sampler = named(rg_sampler_names, "euler_ancestral"), s.args.cfg = 2.5,
-             set_samples(&s, input(&s, "latent", NULL), input(&s, "mask", "small")));
+        if (c->device.type == RG_CPU)   /* a GPU draws other noise */
+            CASE("mask_ancestral", s.args.sampler = named(rg_sampler_names, "euler_ancestral"), s.args.cfg = 2.5,
+                 set_samples(&s, input(&s, "latent", NULL), input(&s, "mask", "small")));
         CASE("mask_ddim", s.args.sampler = named(rg_sampler_names, "ddim"),
              set_samples(&s, input(&s, "latent", NULL), input(&s, "mask", "small")));
         CASE("mask_pair", set_samples(&s, two(&s), input(&s, "mask", "pair")));

@@ -89,6 +89,14 @@ static toy *toy_new(const char *kind)
     return t;
 }
 
+/* Sampling wants these rows of a device; a GPU whose backend has not got them all yet is passed over. */
+static bool toy_runs_on(const rg_ctx *c)
+{
+    const rg_backend *b = c->ops;
+
+    return b->copy && b->binary && b->affine && b->div_scalar && b->add_scaled && b->unary && b->clamp && b->sum && b->interpolate;
+}
+
 /* A conditioning of one entry, from the fixture's text/NAME and pooled/NAME; one holder. */
 static rg_cond *toy_text(test_fixture *f, rg_ctx *c, const char *name)
 {
