@@ -393,7 +393,8 @@ static bool merge_key(char *line, size_t n, size_t *n_key)
     for (size_t i = 0; i < n && is_plain; i++) {
         const unsigned char b = (unsigned char)line[i];
         n_spaces += b == ' ';
-        is_plain = b >= ' ' && b < 0xE1 && !(b == 0xC2 && i + 1 < n && ((unsigned char)line[i + 1] == 0x85 || (unsigned char)line[i + 1] == 0xA0));
+        const unsigned char after = i + 1 < n ? (unsigned char)line[i + 1] : 0;
+        is_plain = b >= ' ' && b < 0xE1 && !(b == 0xC2 && (after == 0x85 || after == 0xA0));
     }
     if (is_plain && n_spaces == 1) {
         *n_key = n;

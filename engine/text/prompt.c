@@ -300,7 +300,8 @@ static int add_embedding_word(builder *b, const char *text, size_t n, double wei
                 rg_utf8_next(name + n_front, n_stripped, &i);
             char *stripped = rg_strndup(name + n_front, n_stripped);
             leftover = rg_asprintf("%s %s", name + at, left);
-            ret = stripped && leftover ? rg_embedding_load(b->c, b->o->roots, b->o->n_roots, stripped, b->o->embedding_key, &e) : no_memory(b->c);
+            ret = !stripped || !leftover ? no_memory(b->c)
+                  : rg_embedding_load(b->c, b->o->roots, b->o->n_roots, stripped, b->o->embedding_key, &e);
             rg_free(stripped);
             left = leftover;
         }

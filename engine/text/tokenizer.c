@@ -226,8 +226,8 @@ int rg_tokenizer_find(rg_ctx *c, rg_tokenizer_kind kind, int n_vocab, const char
     }
     if (!s.best)
         return rg_fail(c, s.has_broken ? RG_ERR_FORMAT : RG_ERR_NOT_FOUND,
-                       "no %s tokenizer for a vocabulary of %d: searched the folders in %s for %s%s", kind == RG_TOKENIZER_CLIP ? "CLIP" : "T5",
-                       n_vocab, n_roots ? folders : "no model directory", files_wanted(kind), s.notes);
+                       "no %s tokenizer for a vocabulary of %d: searched the folders in %s for %s%s",
+                       kind == RG_TOKENIZER_CLIP ? "CLIP" : "T5", n_vocab, n_roots ? folders : "no model directory", files_wanted(kind), s.notes);
     *out = s.best;
     return 0;
 }

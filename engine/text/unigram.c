@@ -192,7 +192,7 @@ typedef struct scratch {
     size_t n_nodes;
 } scratch;
 
-/* The first word's characters of highest total score. piece[0..n) is one piece of text, n > 0. */
+/* The tokens of highest total score that cover piece[0..n), n > 0: Viterbi over its bytes. */
 static bool encode_piece(scratch *s, const char *piece, size_t n)
 {
     const unigram *t = s->t;
