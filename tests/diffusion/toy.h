@@ -90,7 +90,7 @@ static toy *toy_new(const char *kind)
 }
 
 /* Sampling wants these rows of a device; a GPU whose backend has not got them all yet is passed over. */
-static bool toy_runs_on(const rg_ctx *c)
+static inline bool toy_runs_on(const rg_ctx *c)
 {
     const rg_backend *b = c->ops;
 
