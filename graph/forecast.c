@@ -62,23 +62,36 @@ typedef struct widths {
     int64_t decoder;                    /* of a pixel at full size */
 } widths;
 
+/*
+ * Bytes of the copies that loading a file makes: weights of another dtype than asked for are converted when that is small or
+ * makes them smaller; others stay as they are (engine/weights/weights.h).
+ */
+static size_t copy_of(const rg_ctx *c, const prompt_node *n, const rg_file_info *info)
+{
+    enum { SMALL = 512 << 20 };
+    struct json_object *weight_dtype;
+    const size_t copy = (size_t)info->n_params * rg_dtype_size(c->compute_dtype);
+
+    if (json_object_object_get_ex(n->inputs, "weight_dtype", &weight_dtype) && json_object_is_type(weight_dtype, json_type_string)
+        && !strncmp(json_object_get_string(weight_dtype), "fp8", 3))
+        return (size_t)info->n_params;
+    if (info->dtype == c->compute_dtype || info->dtype == RG_N_DTYPES)
+        return 0;
+    return copy <= SMALL || copy < info->file_bytes ? copy : 0;
+}
+
 static void add_file(rg_ctx *c, rg_env *env, const prompt_node *n, const char *path, rg_forecast *out, widths *w)
 {
     rg_safetensors *f = NULL;
-    struct json_object *dtype;
     rg_file_info info;
-    size_t bytes;
 
     if (rg_describe_file(c, path, &info) < 0 || rg_store_open(c, env->store, path, &f) < 0) {
         rg_ctx_reset(c);
         return;
     }
-    bytes = info.file_bytes;
-    if (json_object_object_get_ex(n->inputs, "weight_dtype", &dtype) && json_object_is_type(dtype, json_type_string)
-        && !strncmp(json_object_get_string(dtype), "fp8", 3) && (size_t)info.n_params < bytes)
-        bytes = (size_t)info.n_params;
     out->n_files++;
-    out->weight_bytes += bytes;
+    out->weight_bytes += info.file_bytes;
+    out->copy_bytes += copy_of(c, n, &info);
     for (int i = 0; i < info.detected.n_parts; i++) {
         const rg_part *part = &info.detected.parts[i];
         const int64_t denoiser = part->kind == RG_FILE_DIFFUSION ? width_of(f, part->prefix, "img_in.weight") : 0;
@@ -91,7 +104,7 @@ static void add_file(rg_ctx *c, rg_env *env, const prompt_node *n, const char *p
 }
 
 /* Every model file the node names, each file once. */
-static int add_files(rg_ctx *c, rg_env *env, const prompt_node *n, char **paths, int *n_paths, int max_paths, rg_forecast *out, widths *w)
+static void add_files(rg_ctx *c, rg_env *env, const prompt_node *n, char **paths, int *n_paths, int max_paths, rg_forecast *out, widths *w)
 {
     char text[64];
 
@@ -113,7 +126,6 @@ static int add_files(rg_ctx *c, rg_env *env, const prompt_node *n, char **paths,
         paths[(*n_paths)++] = path;
         add_file(c, env, n, path, out, w);
     }
-    return 0;
 }
 
 static int64_t int_of(const prompt_node *n, const char *name, int64_t otherwise)
@@ -139,8 +151,8 @@ static void add_size(const prompt_node *n, rg_forecast *out)
 
 /*
  * Tensors alive at the worst moment.  Denoiser: rows of text and picture tokens, `denoise_rows` widths each (state of both streams,
- * a block's q, k, v and hidden layer).  Decoder: maps of the full picture, `decode_maps` widths each in float32 (a resnet's input,
- * its normed and convolved copies, an upsampled one), for one picture at a time.
+ * a block's q, k, v and hidden layer).  Decoder: maps of the full picture, `decode_maps` widths each (a resnet's input, its normed
+ * and convolved copies, an upsampled one), for one picture at a time.
  */
 enum { DENOISE_ROWS = 16, DECODE_MAPS = 5, TEXT_TOKENS = 512 };
 
@@ -170,7 +182,8 @@ int rg_prompt_forecast(rg_ctx *c, rg_env *env, const rg_prompt *p, rg_forecast *
     const int64_t pixels = out->width * out->height;
     const int64_t tokens = pixels / 256 + TEXT_TOKENS;          /* a token is 2 x 2 latent pixels of 8 x 8 */
     out->denoise_bytes = pixels ? (size_t)(out->batch * tokens * w.denoiser * DENOISE_ROWS) * element : 0;
-    out->decode_bytes = (size_t)(pixels * w.decoder * DECODE_MAPS) * sizeof(float);
+    out->decode_bytes = (size_t)(pixels * w.decoder * DECODE_MAPS) * element;
     out->activation_bytes = out->denoise_bytes > out->decode_bytes ? out->denoise_bytes : out->decode_bytes;
+    out->total_bytes = out->weight_bytes + out->copy_bytes + out->activation_bytes;
     return 0;
 }

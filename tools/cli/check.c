@@ -72,12 +72,14 @@ static const char *size_text(size_t n_bytes, char text[32])
 
 static void print_good(const char *path, const rg_prompt *p, const rg_forecast *m)
 {
-    char weights[32], activations[32], total[32];
+    char weights[32], copies[32], activations[32], total[32];
 
     printf("%s: good: %d nodes", path, rg_prompt_n_nodes(p));
     if (m->n_files) {
-        printf("; about %s of memory: weights %s in %d file%s", size_text(m->weight_bytes + m->activation_bytes, total),
-               size_text(m->weight_bytes, weights), m->n_files, m->n_files == 1 ? "" : "s");
+        printf("; about %s of memory: weights %s in %d file%s", size_text(m->total_bytes, total), size_text(m->weight_bytes, weights),
+               m->n_files, m->n_files == 1 ? "" : "s");
+        if (m->copy_bytes)
+            printf(", converted copies %s", size_text(m->copy_bytes, copies));
         if (m->activation_bytes)
             printf(", activations %s for %lldx%lld", size_text(m->activation_bytes, activations), (long long)m->width, (long long)m->height);
         else
@@ -108,7 +110,9 @@ static void print_json(const char *path, struct json_object *answer, const char 
     }
     if (m) {
         memory = json_object_new_object();
+        json_object_object_add(memory, "total_bytes", json_object_new_uint64(m->total_bytes));
         json_object_object_add(memory, "weight_bytes", json_object_new_uint64(m->weight_bytes));
+        json_object_object_add(memory, "copy_bytes", json_object_new_uint64(m->copy_bytes));
         json_object_object_add(memory, "activation_bytes", json_object_new_uint64(m->activation_bytes));
         json_object_object_add(memory, "denoise_bytes", json_object_new_uint64(m->denoise_bytes));
         json_object_object_add(memory, "decode_bytes", json_object_new_uint64(m->decode_bytes));
