@@ -18,6 +18,7 @@ typedef struct graph_key {
 
 /* What a node gave: one list per output slot, and what it showed. */
 typedef struct graph_result {
+    bool is_there;
     int n_slots;
     rg_list *slots[RG_MAX_OUTPUTS];     /* held; NULL once let go of */
     struct json_object *ui;             /* held; NULL: none */

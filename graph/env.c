@@ -339,7 +339,10 @@ int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **
     int n_searched = 0;
 
     if (!is_inside(name)) {
-        snprintf(text, text_size, "%s is no name inside the %s folder: it may not be absolute or hold \"..\"", name, folder);
+        if (*name)
+            snprintf(text, text_size, "%s is no name inside the %s folder: it may not be absolute or hold \"..\"", name, folder);
+        else
+            snprintf(text, text_size, "an empty name, where a file of the %s folder is wanted", folder);
         return RG_ERR_INVALID;
     }
     for (int i = 0; i < env->n_model_dirs; i++) {
@@ -406,7 +409,10 @@ int rg_env_input_path(rg_env *env, const char *annotated, char **path, char *tex
         }
     }
     if (!is_inside(name)) {
-        rg_text_format(&t, "%s is no name inside %s: it may not be absolute or hold \"..\"", *name ? name : "an empty text", dir);
+        if (*name)
+            rg_text_format(&t, "%s is no name inside %s: it may not be absolute or hold \"..\"", name, dir);
+        else
+            rg_text_format(&t, "an empty name, where a file in %s is wanted", dir);
         ret = RG_ERR_INVALID;
         goto done;
     }

@@ -245,7 +245,7 @@ static int run_node(graph_run *run, int node)
 
     run->node = node;
     if (cached) {                       /* an output that was there from the start, or an equal node ran meanwhile */
-        if (!result->n_slots)
+        if (!result->is_there)
             *result = graph_result_ref(cached);
         e = node_event(run, RG_EVENT_EXECUTED, node);
         e.is_cached = true;
@@ -264,6 +264,7 @@ static int run_node(graph_run *run, int node)
     ret = call_node(run, node, result);
     c->progress = progress;
     c->progress_user = progress_user;
+    result->is_there = true;
     result->ui = run->ui;
     run->ui = NULL;
     if (ret < 0) {

@@ -139,8 +139,11 @@ static void explain_missing(explanation *e, int node, const rg_input *in)
     const prompt_node *n = &e->v.prompt->nodes[node];
     const char *key = misspelt(n, in->name);
 
-    rg_text_format(&e->text, "is missing, %s wants %s", n->type->class_type, in->kind == RG_INPUT_LINK ? "a link to " : "");
-    rg_text_add(&e->text, in->kind == RG_INPUT_COMBO || in->kind == RG_INPUT_FILE ? "a name" : rg_input_type_name(in));
+    rg_text_format(&e->text, "is missing, %s wants ", n->type->class_type);
+    if (in->kind == RG_INPUT_COMBO || in->kind == RG_INPUT_FILE)
+        rg_text_add(&e->text, "a name from a list");
+    else
+        rg_text_format(&e->text, in->kind == RG_INPUT_LINK ? "a link to a node that gives %s" : "%s", rg_input_type_name(in));
     if (key)
         rg_text_format(&e->text, "; it has %s instead, which %s does not know", key, n->type->class_type);
 }
@@ -278,7 +281,10 @@ static void explain_reason(explanation *e, int node, struct json_object *reason)
             rg_text_add(&e->text, get(reason, "details"));
         rg_free(path);
     } else {
-        rg_text_add(&e->text, get(reason, "details"));
+        const char *details = get(reason, "details");   /* which begin with the input's name where they have one */
+        const size_t n_name = strlen(input);
+
+        rg_text_add(&e->text, n_name && !strncmp(details, input, n_name) && details[n_name] == ',' ? details + n_name + 2 : details);
     }
     end(e);
 }

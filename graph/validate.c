@@ -477,16 +477,16 @@ static void add_cycle_error(validation *v, stack *s, const rg_input *in, struct 
 
     while (s->frames[start].node != source)
         start--;
-    rg_text_format(&t, "%s, each of these nodes waits for the one before: ", in->name);
+    rg_text_format(&t, "%s, each of these nodes waits for the next: ", in->name);
     for (int i = start; i <= s->n; i++) {
         const prompt_node *n = &v->prompt->nodes[i < s->n ? s->frames[i].node : source];
 
         if (i - start == 8 && s->n - i > 8) {
-            rg_text_format(&t, " <- (%d more)", s->n - i - 4);
+            rg_text_format(&t, " -> (%d more)", s->n - i - 4);
             i = s->n - 4;
             continue;
         }
-        rg_text_format(&t, "%s%s (%s)", i > start ? " <- " : "", n->id, n->type ? n->type->class_type : "?");
+        rg_text_format(&t, "%s%s (%s)", i > start ? " -> " : "", n->id, n->type ? n->type->class_type : "?");
         if (i < s->n)
             json_object_array_add(ids, json_object_new_string(n->id));
     }

@@ -112,6 +112,89 @@ TEST(object_info_is_comfyui_s)
     json_object_put(fixture);
 }
 
+/* One input as the catalogue has it: file lists are named by their source, tooltips are left out. */
+static void compare_with_catalogue(const char *class_type, const rg_input *in, struct json_object *got, struct json_object *wanted)
+{
+    struct json_object *options = json_object_array_get_idx(wanted, 1), *source;
+
+    if (options && json_object_object_get_ex(options, "options_source", &source)) {
+        if (in->kind != RG_INPUT_FILE || strcmp(json_object_get_string(source), in->source))
+            test_fail(__FILE__, __LINE__, "%s.%s is no list of %s", class_type, in->name, json_object_get_string(source));
+        return;
+    }
+    if (json_object_array_length(wanted) == 1)
+        json_object_array_add(wanted, json_object_new_object());
+    json_object_object_del(json_object_array_get_idx(got, 1), "tooltip");
+    if (!rg_json_equal(got, wanted))
+        test_fail(__FILE__, __LINE__, "%s.%s is %s, the catalogue has %s", class_type, in->name, json_object_to_json_string(got),
+                  json_object_to_json_string(wanted));
+}
+
+/* The project's catalogue of ComfyUI's classes lies beside the checkout; the wire style of every class comes from there. */
+TEST(descriptors_are_those_of_the_catalogue)
+{
+    const char *path = getenv("RG_CATALOGUE") ? getenv("RG_CATALOGUE") : "../shared/spec/comfyui-nodes.json";
+    struct json_object *catalogue = NULL, *wanted;
+    size_t n_bytes;
+    char *text = test_read_file(path, &n_bytes), error[128];
+    int n_nodes;
+    const rg_node *const *nodes = rg_node_table(&n_nodes);
+
+    if (!text)
+        SKIP("no catalogue at %s", path);
+    if (rg_json_read(text, n_bytes, 64, &catalogue, error, sizeof(error)) < 0)
+        test_fail(__FILE__, __LINE__, "%s: %s", path, error);
+    free(text);
+    for (int i = 0; i < n_nodes; i++) {
+        const rg_node *n = nodes[i];
+        struct json_object *inputs, *section, *pair, *outputs = json_object_new_array(), *names = json_object_new_array(), *lists = json_object_new_array();
+        int n_inputs = 0;
+
+        if (!json_object_object_get_ex(catalogue, n->class_type, &wanted)) {
+            test_fail(__FILE__, __LINE__, "the catalogue has no %s", n->class_type);
+            continue;
+        }
+        inputs = json_object_object_get(wanted, "inputs");
+        for (const rg_input *in = n->inputs; in && in->kind != RG_INPUT_END; in++, n_inputs++) {
+            if (!json_object_object_get_ex(inputs, in->is_optional ? "optional" : "required", &section)
+                || !json_object_object_get_ex(section, in->name, &pair)) {
+                test_fail(__FILE__, __LINE__, "%s has no %s in the catalogue", n->class_type, in->name);
+                continue;
+            }
+            struct json_object *ours = rg_input_info(NULL, n, in);
+            compare_with_catalogue(n->class_type, in, ours, pair);
+            json_object_put(ours);
+        }
+        json_object_object_foreach(inputs, name, in_section) {
+            (void)name;
+            n_inputs -= json_object_object_length(in_section);
+        }
+        CHECK_INT(n_inputs, 0);
+        for (const rg_output *o = n->outputs; o < n->outputs + RG_MAX_OUTPUTS && o->type; o++) {
+            json_object_array_add(outputs, json_object_new_string(rg_output_type_name(o)));
+            json_object_array_add(names, json_object_new_string(o->name ? o->name : rg_output_type_name(o)));
+            json_object_array_add(lists, json_object_new_boolean(o->is_list));
+        }
+        if (!rg_json_equal(outputs, json_object_object_get(wanted, "outputs")) || !rg_json_equal(names, json_object_object_get(wanted, "output_names"))
+            || !rg_json_equal(lists, json_object_object_get(wanted, "output_is_list")))
+            test_fail(__FILE__, __LINE__, "%s gives %s %s, the catalogue has %s", n->class_type, json_object_to_json_string(outputs),
+                      json_object_to_json_string(names), json_object_to_json_string(wanted));
+        CHECK_STR(n->category, json_object_get_string(json_object_object_get(wanted, "category")));
+        CHECK_STR(n->python_module ? n->python_module : "nodes", json_object_get_string(json_object_object_get(wanted, "module")));
+        CHECK_STR(n->is_v3 ? "v3" : "v1", json_object_get_string(json_object_object_get(wanted, "api")));
+        CHECK_INT(n->is_output, json_object_get_boolean(json_object_object_get(wanted, "output_node")));
+        CHECK_INT(n->is_input_list, json_object_get_boolean(json_object_object_get(wanted, "input_is_list")));
+        CHECK_INT(n->fingerprint != NULL, json_object_get_boolean(json_object_object_get(wanted, "is_changed")));
+        CHECK_INT(n->validate != NULL, json_object_object_get(wanted, "validate_args") != NULL);
+        if (json_object_object_get(wanted, "display_name"))
+            CHECK_STR(n->display_name ? n->display_name : n->class_type, json_object_get_string(json_object_object_get(wanted, "display_name")));
+        json_object_put(outputs);
+        json_object_put(names);
+        json_object_put(lists);
+    }
+    json_object_put(catalogue);
+}
+
 TEST(descriptors_hold_together)
 {
     int n_nodes;

@@ -44,15 +44,49 @@ static void add_options(rg_text *t, const rg_input *in)
         rg_text_format(t, "%s%s", i ? ", " : "", options[i]);
 }
 
+/* Where a long list was written out already: the first input with it in the table before this one, or NULL. */
+static const rg_input *first_with(const rg_input *in, const rg_node **node)
+{
+    int n;
+    const rg_node *const *nodes = rg_node_table(&n);
+
+    for (int i = 0; i < n; i++) {
+        for (const rg_input *other = nodes[i]->inputs; other && other->kind != RG_INPUT_END; other++) {
+            if (other == in)
+                return NULL;
+            if (other->kind == RG_INPUT_COMBO && other->options == in->options) {
+                *node = nodes[i];
+                return other;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void add_combo(rg_text *t, const rg_input *in, bool is_short)
+{
+    const rg_node *node = NULL;
+    const rg_input *first = is_short ? first_with(in, &node) : NULL;
+    int n = 0;
+
+    while (in->options[n])
+        n++;
+    if (first && n > 20) {
+        rg_text_format(t, "one of the %d of %s's %s", n, node->class_type, first->name);
+    } else {
+        rg_text_add(t, "one of ");
+        add_options(t, in);
+    }
+    if (in->has_default && in->default_int)
+        rg_text_format(t, " = %s", in->options[in->default_int]);
+}
+
 /* What may be given: "INT = 20, 1 to 10000", "one of: a, b", "a file of vae, or pixel_space". */
-static void add_kind(rg_text *t, const rg_input *in)
+static void add_kind(rg_text *t, const rg_input *in, bool is_short)
 {
     switch (in->kind) {
     case RG_INPUT_COMBO:
-        rg_text_add(t, "one of ");
-        add_options(t, in);
-        if (in->has_default && in->default_int)
-            rg_text_format(t, " = %s", in->options[in->default_int]);
+        add_combo(t, in, is_short);
         break;
     case RG_INPUT_FILE:
         rg_text_format(t, "a file of %s", strchr(in->source, ':') && !strncmp(in->source, "models:", 7) ? in->source + 7 : "the input folder");
@@ -119,7 +153,7 @@ static void print_node(const rg_node *node)
         rg_text_format(&t, "  %s\n", node->description);
     for (const rg_input *in = node->inputs; in && in->kind != RG_INPUT_END; in++) {
         rg_text_format(&t, "  %-20s ", in->name);
-        add_kind(&t, in);
+        add_kind(&t, in, false);
         rg_text_add(&t, in->is_optional ? " (optional)\n" : "\n");
         if (in->tooltip)
             rg_text_format(&t, "  %-20s   %s\n", "", in->tooltip);
@@ -178,7 +212,7 @@ static void print_markdown(const rg_node *const *nodes, int n)
                 rg_text_add(&t, "| input | takes | |\n|---|---|---|\n");
             for (const rg_input *in = node->inputs; in && in->kind != RG_INPUT_END; in++) {
                 rg_text_format(&t, "| `%s`%s | ", in->name, in->is_optional ? "?" : "");
-                add_kind(&t, in);
+                add_kind(&t, in, true);
                 rg_text_format(&t, " | %s |\n", in->tooltip ? in->tooltip : "");
             }
             rg_text_add(&t, node->inputs && node->inputs->kind != RG_INPUT_END ? "\nGives " : "Gives ");
