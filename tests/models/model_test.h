@@ -5,8 +5,8 @@
 #include "engine/weights/weights.h"
 #include "tests/test.h"
 
-/* The weights under prefix in a file, to compute in c's dtype; one hold. NULL, and the test failed, if there are none. */
-static inline rg_weights *model_weights(rg_ctx *c, const char *path, const char *prefix)
+/* The weights under prefix in a file, to compute in c's dtype; one hold, or NULL. */
+static inline rg_weights *model_weights_quiet(rg_ctx *c, const char *path, const char *prefix)
 {
     const rg_weight_options options = { .compute_dtype = c->compute_dtype, .storage_dtype = RG_N_DTYPES };
     rg_safetensors *file = NULL;
@@ -15,8 +15,37 @@ static inline rg_weights *model_weights(rg_ctx *c, const char *path, const char 
     if (rg_safetensors_open(c, path, &file) == 0)
         rg_weights_new(c, file, prefix, &options, &w);
     rg_safetensors_close(file);
+    return w;
+}
+
+/* The same, and a failed test if there are none. */
+static inline rg_weights *model_weights(rg_ctx *c, const char *path, const char *prefix)
+{
+    rg_weights *w = model_weights_quiet(c, path, prefix);
+
     CHECK_OK(c);
     return w;
+}
+
+/*
+ * Run make(c), which gives an object or fails, with its 1st, 2nd, ... allocation failing, until it succeeds: each failure must be
+ * RG_ERR_NOMEM and leave nothing behind (the sanitizers watch). Returns the object.
+ */
+static inline void *model_make_failing(rg_ctx *c, void *(*make)(rg_ctx *c))
+{
+    void *object = NULL;
+
+    for (long n = 0; n < 100000 && !object; n += n < 100 ? 1 : 13) {
+        rg_ctx_trim(c);
+        atomic_store(&rg_alloc_fail_after, n);
+        object = make(c);
+        atomic_store(&rg_alloc_fail_after, -1);
+        if (!object)
+            CHECK_ERROR(c, RG_ERR_NOMEM);
+        rg_ctx_reset(c);
+    }
+    CHECK(object != NULL);
+    return object;
 }
 
 /* Largest difference relative to the largest reference value; infinite for NaN. Tensors on any device. */

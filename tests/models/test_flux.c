@@ -287,6 +287,30 @@ TEST(flux_survives_failing_allocations)
     test_close(f);
 }
 
+static void *make_toy(rg_ctx *c)
+{
+    rg_weights *w = model_weights_quiet(c, test_path(toy_path), "schnell.");
+    rg_denoiser *m = NULL;
+
+    if (w)
+        rg_flux_load(c, w, &m);
+    rg_unref(w);
+    return m;
+}
+
+TEST(flux_loading_survives_failing_allocations)
+{
+    test_fixture *f = test_open(toy_path);
+    rg_ctx *c = test_ctx();
+    rg_denoiser *m = model_make_failing(c, make_toy);
+
+    if (m)
+        CHECK_CLOSE(c, run_case(c, f, m, "schnell_even"), get(c, f, "schnell_even", "out"), 1e-5);
+    rg_unref(m);
+    rg_ctx_free(c);
+    test_close(f);
+}
+
 static const rg_flux_config small = {
     .hidden = 64, .n_heads = 2, .mlp_hidden = 256, .in_channels = 16, .out_channels = 16, .context_dim = 48, .vector_dim = 32,
     .depth = 1, .depth_single = 1, .axes_dim = { 4, 14, 14 }, .theta = 10000.0, .has_guidance = true,
@@ -345,6 +369,24 @@ TEST(flux_f16_overflow_does_not_spread)
     }
     CHECK_OK(c);
     rg_unref(m);
+    rg_ctx_free(c);
+}
+
+static void *make_synthetic(rg_ctx *c)
+{
+    rg_denoiser *m = NULL;
+    const int s = rg_scope_begin(c);
+
+    rg_flux_synthetic(c, &small, 1, RG_BF16, &m);
+    rg_scope_end(c, s, NULL);
+    return m;
+}
+
+TEST(flux_synthetic_survives_failing_allocations)
+{
+    rg_ctx *c = test_ctx();
+
+    rg_unref(model_make_failing(c, make_synthetic));
     rg_ctx_free(c);
 }
 

@@ -301,6 +301,27 @@ TEST(vae_refuses_what_does_not_fit)
     test_close(f);
 }
 
+static void *make_toy(rg_ctx *c)
+{
+    rg_weights *w = model_weights_quiet(c, test_path(toy_path), "sd.");
+    rg_vae *vae = NULL;
+
+    if (w)
+        rg_vae_load(c, w, &vae);
+    rg_unref(w);
+    return vae;
+}
+
+TEST(vae_loading_survives_failing_allocations)
+{
+    test_fixture *f = test_open(toy_path);
+    rg_ctx *c = test_ctx();
+
+    rg_unref(model_make_failing(c, make_toy));
+    rg_ctx_free(c);
+    test_close(f);
+}
+
 TEST(vae_survives_failing_allocations)
 {
     test_fixture *f = test_open(toy_path);
