@@ -16,7 +16,11 @@
 #include "engine/cpu/rows.h"
 #include "engine/ops/define.h"
 
-enum { QUERIES = 128, KEYS = 512 };     /* scores of a tile: 256 KiB of floats */
+#define LOG2_E 1.44269504088896341f
+enum {
+    QUERIES = 256, KEYS = 512,          /* scores of a tile: 512 KiB of floats, in L2 */
+    FEW_TASKS = 32                      /* below this many, half the queries a task, so that cores find work */
+};
 
 typedef struct attention_job {
     const rg_tensor *q, *k, *v, *bias;
@@ -81,14 +85,14 @@ static bool run_block(const attention_job *job, const attention_space *w, int64_
             float *s = w->s + i * job->n_keys;
             char *p = w->p + (size_t)(i * job->n_keys) * size;
             const int64_t n = is_causal ? smaller(n_keys, first + i + 1 - key) : n_keys;
-            float scale = job->args->scale;
+            float scale = job->args->scale * LOG2_E;             /* powers of 2 from here on */
 
             if (n > 0 && !is_scaled_late) {
                 if (job->bias)
                     add_bias(job, s, w->bias_row, b, h, first + i, key, n);
                 else
-                    simd->scale(s, scale, n);
-                scale = 1.0f;
+                    simd->scale(s, job->args->scale, n);
+                scale = LOG2_E;
             }
             const float max = n > 0 ? simd->max(s, n) * scale : -INFINITY;
             const float new_max = max > w->max[i] ? max : w->max[i];
@@ -98,13 +102,13 @@ static bool run_block(const attention_job *job, const attention_space *w, int64_
                 continue;
             }
             if (new_max > w->max[i]) {
-                const float shrink = expf(w->max[i] - new_max);
+                const float shrink = exp2f(w->max[i] - new_max);
                 w->sum[i] *= shrink;
                 simd->scale(w->o + i * Dv, shrink, Dv);
                 w->max[i] = new_max;
             }
             if (n > 0)
-                w->sum[i] += simd->exp_row(p, job->dtype, s, scale, new_max, n);
+                w->sum[i] += simd->exp2_row(p, job->dtype, s, scale, new_max, n);
             if (n < n_keys)
                 memset(p + (n > 0 ? (size_t)n * size : 0), 0, (size_t)(n_keys - (n > 0 ? n : 0)) * size);
         }
@@ -140,7 +144,8 @@ void rg_cpu_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
     }
 
     const int scope = rg_scope_begin(c);
-    attention_job job = { .out = out, .bias = bias, .args = args, .n_queries = smaller(QUERIES, N), .n_keys = smaller(KEYS, M),
+    const int64_t wanted = B * H * ((N + QUERIES - 1) / QUERIES) < FEW_TASKS ? QUERIES / 2 : QUERIES;
+    attention_job job = { .out = out, .bias = bias, .args = args, .n_queries = smaller(wanted, N), .n_keys = smaller(KEYS, M),
                           .dtype = q->dtype == RG_BF16 && rg_dnn_has(RG_BF16) ? RG_BF16 : RG_F32 };
     size_t dnn_bytes = 0;
     atomic_bool failed = false;

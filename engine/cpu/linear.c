@@ -1,7 +1,7 @@
 /*
  * Linear layers and matrix products in oneDNN tiles (dnn.h). The weight is read as the checkpoint stores it, [n_out, n_in],
- * without a packed copy: on large products that costs 3% (docs/speed.md). A weight of another dtype is widened in blocks of
- * output columns that stay in cache. Few rows (a timestep's modulation) are bound by reading the weight: matrix times vector.
+ * without a packed copy: on large products that costs 3% (docs/speed.md). A weight of another dtype is widened on the
+ * way, for the larger ones in blocks that stay in cache. Few rows (a timestep's modulation) are bound by reading the weight: matrix times vector.
  */
 #include <omp.h>
 #include <stdatomic.h>
@@ -15,7 +15,8 @@
 enum {
     GEMV_MAX_ROWS = 4,                  /* up to here reading the weight once per row is faster than packing it */
     GEMV_BLOCK = 16,                    /* weight rows that stay in L2 while all rows of x pass */
-    WIDE_BYTES = 8 << 20                /* of weights widened at a time */
+    WHOLE_BYTES = 4 << 20,              /* a widened weight up to here is made whole */
+    OWN_BYTES = 6 << 20                 /* else so much at a time by each thread */
 };
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -68,83 +69,188 @@ typedef struct product {
     char *out;
 } product;
 
-/* Tiles of all products; full, short last row, short last column, and both: at most four primitives. */
+/* One product cut up: full tiles, a short last row, a short last column, and both: at most four primitives. */
+typedef struct tiling {
+    const rg_gemm_shape *whole;
+    int64_t m, n, n_m, n_n;             /* sizes of a full tile; how many */
+    rg_dnn *kinds[2][2];
+    size_t scratch_bytes;
+} tiling;
+
+static void tiling_init(rg_ctx *c, tiling *t, const rg_gemm_shape *whole, int64_t m, int64_t n)
+{
+    *t = (tiling){ .whole = whole, .m = m, .n = n, .n_m = divide_up(whole->M, m), .n_n = divide_up(whole->N, n) };
+    const int64_t sizes_m[] = { m, whole->M - (t->n_m - 1) * m }, sizes_n[] = { n, whole->N - (t->n_n - 1) * n };
+
+    for (int i = 0; i < 4; i++) {
+        rg_gemm_shape s = *whole;
+        s.M = sizes_m[i / 2];
+        s.N = sizes_n[i % 2];
+        rg_dnn *kind = t->kinds[i / 2][i % 2] = rg_dnn_gemm(c, &s);
+        if (kind && rg_dnn_scratch(kind) > t->scratch_bytes)
+            t->scratch_bytes = rg_dnn_scratch(kind);
+    }
+}
+
+/* Tile (i, j); b holds the tile's columns alone if is_b_own. */
+static bool tiling_run(const tiling *t, const product *p, int64_t i, int64_t j, const char *b, bool is_b_own, char *scratch)
+{
+    const rg_gemm_shape *s = t->whole;
+    const int64_t size = (int64_t)rg_dtype_size(s->dtype);
+
+    return rg_dnn_run(t->kinds[i == t->n_m - 1][j == t->n_n - 1], p->a + i * t->m * s->a_row * size,
+                      is_b_own ? b : b + j * t->n * s->b_col * size, p->bias ? p->bias + j * t->n : NULL,
+                      p->out + (i * t->m * s->out_row + j * t->n) * (int64_t)rg_dtype_size(s->out_dtype), scratch);
+}
+
+static void tiling_end(rg_ctx *c, tiling *t, bool has_failed)
+{
+    for (int i = 0; i < 4; i++)
+        rg_dnn_release(t->kinds[i / 2][i % 2]);
+    if (has_failed)
+        rg_fail(c, RG_ERR_DEVICE, "oneDNN failed in a product of %lld x %lld x %lld", (long long)t->whole->M, (long long)t->whole->N,
+                (long long)t->whole->K);
+}
+
 static void run_tiles(rg_ctx *c, const rg_gemm_shape *whole, const product *products, int64_t n_products)
 {
-    int64_t tile_m, tile_n;
-    rg_dnn *kinds[2][2] = { { NULL } };
-    size_t scratch_bytes = 0;
+    int64_t m, n;
+    tiling t;
     int n_threads;
     atomic_bool failed = false;
 
     if (whole->M == 0 || whole->N == 0)
         return;
-    rg_cpu_tiles(whole->M, whole->N, whole->K, &tile_m, &tile_n);
-    const int64_t n_m = divide_up(whole->M, tile_m), n_n = divide_up(whole->N, tile_n);
-    const int64_t sizes_m[] = { tile_m, whole->M - (n_m - 1) * tile_m }, sizes_n[] = { tile_n, whole->N - (n_n - 1) * tile_n };
-
-    for (int i = 0; i < 2; i++)
-        for (int j = 0; j < 2; j++) {
-            rg_gemm_shape s = *whole;
-            s.M = sizes_m[i];
-            s.N = sizes_n[j];
-            kinds[i][j] = rg_dnn_gemm(c, &s);
-            if (kinds[i][j] && rg_dnn_scratch(kinds[i][j]) > scratch_bytes)
-                scratch_bytes = rg_dnn_scratch(kinds[i][j]);
-        }
-    char *scratch = rg_cpu_scratch(c, scratch_bytes, &n_threads);
+    rg_cpu_tiles(whole->M, whole->N, whole->K, &m, &n);
+    tiling_init(c, &t, whole, m, n);
+    char *scratch = rg_cpu_scratch(c, t.scratch_bytes, &n_threads);
 
     if (!c->error) {
-        const int64_t size = (int64_t)rg_dtype_size(whole->dtype), out_size = (int64_t)rg_dtype_size(whole->out_dtype);
-        const int64_t n_tiles = n_products * n_m * n_n;
+        const int64_t per_product = t.n_m * t.n_n, n_tiles = n_products * per_product;
 
 #pragma omp parallel num_threads(n_threads) if (n_tiles > 1)
         {
-            char *const own = scratch + (size_t)omp_get_thread_num() * scratch_bytes;
+            char *const own = scratch + (size_t)omp_get_thread_num() * t.scratch_bytes;
 
             rg_dnn_enter();
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t t = 0; t < n_tiles; t++) {
-                const product *p = &products[t / (n_m * n_n)];
-                const int64_t j = t % (n_m * n_n) / n_m, i = t % n_m;       /* down the rows first: the weight's tile stays in cache */
-
-                if (!rg_dnn_run(kinds[i == n_m - 1][j == n_n - 1], p->a + i * tile_m * whole->a_row * size,
-                                p->b + j * tile_n * whole->b_col * size, p->bias ? p->bias + j * tile_n : NULL,
-                                p->out + (i * tile_m * whole->out_row + j * tile_n) * out_size, own))
+            for (int64_t k = 0; k < n_tiles; k++) {     /* down the rows first: the weight's columns stay in cache */
+                const product *p = &products[k / per_product];
+                if (!tiling_run(&t, p, k % t.n_m, k % per_product / t.n_m, p->b, false, own))
                     atomic_store(&failed, true);
             }
         }
-        if (atomic_load(&failed))
-            rg_fail(c, RG_ERR_DEVICE, "oneDNN failed in a product of %lld x %lld x %lld", (long long)whole->M, (long long)whole->N,
-                    (long long)whole->K);
     }
-    for (int i = 0; i < 4; i++)
-        rg_dnn_release(kinds[i / 2][i % 2]);
+    tiling_end(c, &t, atomic_load(&failed));
 }
 
 /* ---- linear --------------------------------------------------------------------------------------------------------------- */
 
-/* Rows first..last-1 of the weight in `dtype`, row-major. */
-static void widen_rows(const rg_tensor *w, int64_t first, int64_t last, rg_dtype dtype, char *out)
+/* bf16 holds every fp8 value exactly: 256 of them are a table. */
+static void fp8_table(rg_dtype dtype, uint16_t table[256])
 {
-    const int64_t K = w->shape[1];
+    uint8_t bytes[256];
+    float values[256];
+
+    for (int i = 0; i < 256; i++)
+        bytes[i] = (uint8_t)i;
+    rg_simd_get()->widen(values, bytes, dtype, 256);
+    rg_simd_get()->narrow(table, values, RG_BF16, 256);
+}
+
+/* Weights of one dtype to be had in another. */
+typedef struct widening {
+    const rg_tensor *weight;            /* last dim without gaps */
+    rg_dtype dtype;
+    bool has_table;
+    uint16_t table[256];
+} widening;
+
+static void widening_init(widening *w, const rg_tensor *weight, rg_dtype dtype)
+{
+    w->weight = weight;
+    w->dtype = dtype;
+    w->has_table = dtype == RG_BF16 && (weight->dtype == RG_F8_E4M3 || weight->dtype == RG_F8_E5M2);
+    if (w->has_table)
+        fp8_table(weight->dtype, w->table);
+}
+
+/* Rows first..last-1, row-major. */
+static void widening_run(const widening *w, int64_t first, int64_t last, char *out)
+{
+    const int64_t K = w->weight->shape[1], from_size = (int64_t)rg_dtype_size(w->weight->dtype), size = (int64_t)rg_dtype_size(w->dtype);
     const rg_simd *simd = rg_simd_get();
 
-#pragma omp parallel for schedule(static) if ((last - first) * K > ROWS_SERIAL)
     for (int64_t r = first; r < last; r++) {
-        const char *row = (const char *)w->data + r * w->stride[0] * (int64_t)rg_dtype_size(w->dtype);
-        char *to = out + (r - first) * K * (int64_t)rg_dtype_size(dtype);
+        const char *row = (const char *)w->weight->data + r * w->weight->stride[0] * from_size;
+        char *to = out + (r - first) * K * size;
 
-        if (dtype == RG_F32)
-            simd->widen((float *)to, row, w->dtype, K);
+        if (w->dtype == RG_F32)
+            simd->widen((float *)to, row, w->weight->dtype, K);
+        else if (w->has_table)
+            for (int64_t k = 0; k < K; k++)
+                ((uint16_t *)to)[k] = w->table[((const uint8_t *)row)[k]];
         else
             for (int64_t k = 0; k < K; k += ROWS_PIECE) {
                 float piece[ROWS_PIECE];
                 const int64_t n = smaller(K - k, ROWS_PIECE);
-                simd->widen(piece, row + k * (int64_t)rg_dtype_size(w->dtype), w->dtype, n);
-                simd->narrow(to + k * (int64_t)rg_dtype_size(dtype), piece, dtype, n);
+                simd->widen(piece, row + k * from_size, w->weight->dtype, n);
+                simd->narrow(to + k * size, piece, w->dtype, n);
             }
     }
+}
+
+/*
+ * A product with a weight of another dtype. A small weight is widened whole, then multiplied in the usual tiles. Of a large one
+ * each task widens a few output columns, which stay in its cache, and passes all rows of x by them.
+ */
+static void run_widened(rg_ctx *c, const rg_gemm_shape *whole, const product *p, const rg_tensor *weight)
+{
+    const int64_t N = whole->N, K = whole->K, size = (int64_t)rg_dtype_size(whole->dtype);
+    int64_t m = divide_up(divide_up(whole->M, divide_up(whole->M, 1024)), 16) * 16, n = 512;
+    widening w;
+    tiling t;
+    int n_threads;
+    atomic_bool failed = false;
+
+    widening_init(&w, weight, whole->dtype);
+    if (N * K * size <= WHOLE_BYTES) {
+        rg_tensor *wide = rg_new2(c, whole->dtype, N, K);
+        product q = *p;
+
+        if (!wide)
+            return;
+#pragma omp parallel for schedule(static) if (N * K > ROWS_SERIAL)
+        for (int64_t i = 0; i < 32; i++)
+            widening_run(&w, N * i / 32, N * (i + 1) / 32, (char *)wide->data + N * i / 32 * K * size);
+        q.b = wide->data;
+        run_tiles(c, whole, &q, 1);
+        return;
+    }
+
+    while (n > 64 && (divide_up(N, n) < 16 || n * K * size > OWN_BYTES))
+        n /= 2;
+    n = smaller(n, N);
+    tiling_init(c, &t, whole, smaller(m, whole->M), n);
+    const size_t own_bytes = ((size_t)(n * K * size) + 63) / 64 * 64;
+    char *scratch = rg_cpu_scratch(c, own_bytes + t.scratch_bytes, &n_threads);
+
+    if (!c->error) {
+#pragma omp parallel num_threads(n_threads) if (t.n_n > 1)
+        {
+            char *const own = scratch + (size_t)omp_get_thread_num() * (own_bytes + t.scratch_bytes);
+
+            rg_dnn_enter();
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t j = 0; j < t.n_n; j++) {
+                widening_run(&w, j * n, smaller((j + 1) * n, N), own);
+                for (int64_t i = 0; i < t.n_m; i++)
+                    if (!tiling_run(&t, p, i, j, own, true, own + own_bytes))
+                        atomic_store(&failed, true);
+            }
+        }
+    }
+    tiling_end(c, &t, atomic_load(&failed));
 }
 
 /* From row to row of out: it is row-major, or a matrix with gaps between rows. */
@@ -182,32 +288,23 @@ static void few_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const f
 static void many_rows(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const float *bias, float scale, const rg_tensor *x,
                       rg_dtype dtype, int unary_kind)
 {
-    const int64_t K = weight->shape[1], N = weight->shape[0], M = rg_numel(out) / N, size = (int64_t)rg_dtype_size(dtype);
+    const int64_t K = weight->shape[1], N = weight->shape[0], M = rg_numel(out) / N;
     const bool is_ready = weight->dtype == dtype && weight->stride[1] == 1;
     const rg_tensor *in = rg_cpu_as(c, x, dtype);
     rg_tensor *result = out->dtype == dtype ? out : rg_new2(c, dtype, M, N);
     const int64_t pitch = result == out ? pitch_of(out) : N;
     const int fused = unary_kind >= 0 && rg_dnn_has_unary(unary_kind) ? unary_kind : -1;
 
-    /* blocks of output columns whose widened weights fit the limit; all of them when there is nothing to widen */
-    const int64_t block = is_ready ? N : smaller(N, (WIDE_BYTES / (K * size) + 63) / 64 * 64);
-    rg_tensor *wide = is_ready ? NULL : rg_new2(c, dtype, block, K);
-
-    for (int64_t n = 0; n < N && !c->error; n += block) {
-        const int64_t count = smaller(block, N - n);
-        rg_gemm_shape s = { .M = M, .N = count, .K = K, .a_row = K, .a_col = 1, .b_row = 1, .b_col = is_ready ? weight->stride[0] : K,
-                            .out_row = pitch, .dtype = dtype, .out_dtype = dtype, .has_bias = bias != NULL, .unary_kind = fused, .scale = scale };
-        product p = { .a = in->data, .bias = bias ? bias + n : NULL, .out = (char *)result->data + n * size };
+    if (!c->error) {
+        const rg_gemm_shape s = { .M = M, .N = N, .K = K, .a_row = K, .a_col = 1, .b_row = 1, .b_col = is_ready ? weight->stride[0] : K,
+                                  .out_row = pitch, .dtype = dtype, .out_dtype = dtype, .has_bias = bias != NULL, .unary_kind = fused,
+                                  .scale = scale };
+        const product p = { .a = in->data, .b = weight->data, .bias = bias, .out = result->data };
 
         if (is_ready)
-            p.b = (const char *)weight->data + n * weight->stride[0] * size;
-        else {
-            widen_rows(weight, n, n + count, dtype, wide->data);
-            p.b = wide->data;
-        }
-        const int scope = rg_scope_begin(c);
-        run_tiles(c, &s, &p, 1);
-        rg_scope_end(c, scope, NULL);
+            run_tiles(c, &s, &p, 1);
+        else
+            run_widened(c, &s, &p, weight);
     }
     if (!c->error && unary_kind >= 0 && fused < 0)
         rg_cpu_unary(c, result, result, (rg_unary_kind)unary_kind);

@@ -182,15 +182,8 @@ void rg_cpu_norm_rope(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_te
             const int64_t b = t / N, n = t % N;
             float *buffer = row_buffer(&space, 0), *ca = row_buffer(&space, 1), *cb = row_buffer(&space, 2);
 
-            if (table) {
-                const float *m = (const float *)table->data + ((table->shape[0] == 1 ? 0 : b) * N + n) * 2 * D;
-                for (int64_t i = 0; i < D / 2; i++) {
-                    ca[2 * i] = m[4 * i];
-                    cb[2 * i] = m[4 * i + 1];
-                    cb[2 * i + 1] = m[4 * i + 2];
-                    ca[2 * i + 1] = m[4 * i + 3];
-                }
-            }
+            if (table)
+                simd->split_rotations(ca, cb, (const float *)table->data + ((table->shape[0] == 1 ? 0 : b) * N + n) * 2 * D, D);
             for (int64_t h = 0; h < H; h++) {
                 const float *v = widened(in, (const char *)in->data + (size_t)(b * in->stride[0] + h * in->stride[1] + n * in->stride[2]) * size,
                                          D, buffer);
@@ -208,6 +201,8 @@ void rg_cpu_norm_rope(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_te
     }
     rg_scope_end(c, scope, NULL);
 }
+
+#define LOG2_E 1.44269504088896341f
 
 void rg_cpu_softmax(rg_ctx *c, rg_tensor *out, const rg_tensor *x)
 {
@@ -228,7 +223,7 @@ void rg_cpu_softmax(rg_ctx *c, rg_tensor *out, const rg_tensor *x)
         for (int64_t r = 0; r < n_rows; r++) {
             const float *row = widened(x, (const char *)x->data + (size_t)(r * D) * size, D, row_buffer(&space, 0));
             float *p = row_buffer(&space, 1);
-            const float sum = simd->exp_row(p, RG_F32, row, 1.0f, simd->max(row, D), D);
+            const float sum = simd->exp2_row(p, RG_F32, row, LOG2_E, simd->max(row, D) * LOG2_E, D);
 
             simd->scale(p, 1.0f / sum, D);
             simd->narrow((char *)out->data + (size_t)(r * D) * size, p, out->dtype, D);
@@ -289,9 +284,12 @@ static void group_norm_last(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int n
         for (int64_t p = 0; p < n; p++)
             simd->add_squares(m2, v + p * C, mean, C);
         for (int g = 0; g < n_groups; g++) {
-            moments sum = { 0 };
+            moments sum = { (double)(n * per_group), 0, 0 };     /* channels of equal count: the same algebra without its divisions */
             for (int64_t i = g * per_group; i < (g + 1) * per_group; i++)
-                join(&sum, &(moments){ (double)n, mean[i], m2[i] });
+                sum.mean += mean[i];
+            sum.mean /= (double)per_group;
+            for (int64_t i = g * per_group; i < (g + 1) * per_group; i++)
+                sum.m2 += m2[i] + (double)n * (mean[i] - sum.mean) * (mean[i] - sum.mean);
             to[g] = sum;
         }
     }

@@ -16,7 +16,7 @@ static const rg_simd *choose(void)
     if (wanted && !strcmp(wanted, "base"))
         return &rg_simd_base;
     if (has_avx512 && !(wanted && !strcmp(wanted, "avx2")))
-        return &rg_simd_avx512;
+        return __builtin_cpu_supports("avx512bf16") && !(wanted && !strcmp(wanted, "avx512")) ? &rg_simd_avx512_bf16 : &rg_simd_avx512;
     if (has_avx2)
         return &rg_simd_avx2;
 #endif

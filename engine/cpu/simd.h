@@ -1,5 +1,5 @@
 /*
- * Inner loops on rows of float32, compiled three times: for the compiler's base instruction set, for AVX2 and for AVX-512
+ * Inner loops on rows of float32, compiled for the compiler's base instruction set, AVX2, AVX-512 and AVX-512 with bf16
  * (simd_body.h through simd_*.c). The best that the chip runs is chosen once. Arithmetic that must match torch bit for bit
  * is not here, because these files may fuse multiply and add.
  */
@@ -32,6 +32,9 @@ typedef struct rg_simd {
     /* out[i] = x[i] * a[i] + x[i ^ 1] * b[i]: rotations of adjacent pairs; n even */
     void (*rotate)(float *out, const float *x, const float *a, const float *b, int64_t n);
 
+    /* n / 2 rotation matrices [[p, q], [r, s]], ... as what rotate() takes: a = p, s, ... and b = q, r, ... */
+    void (*split_rotations)(float *a, float *b, const float *pe, int64_t n);
+
     /* sums[i] += x[i], squares[i] += (x[i] - mean[i])^2 */
     void (*add_to)(float *sums, const float *x, int64_t n);
     void (*add_squares)(float *squares, const float *x, const float *mean, int64_t n);
@@ -42,8 +45,11 @@ typedef struct rg_simd {
     float (*max)(const float *x, int64_t n);                    /* -inf for none; NaN may be dropped */
     float (*dot)(const float *x, const float *y, int64_t n);
 
-    /* out = exp(x * scale - max) where that is about 0 or less; returns its sum, taken before out is rounded to dtype: f32 or bf16. out may be x */
-    float (*exp_row)(void *out, rg_dtype dtype, const float *x, float scale, float max, int64_t n);
+    /*
+     * out = 2^(x * scale - max) where that exponent is about 0 or less, returns the sum, taken before out is rounded to dtype:
+     * f32, or bf16 (with less care in the power too). out may be x.
+     */
+    float (*exp2_row)(void *out, rg_dtype dtype, const float *x, float scale, float max, int64_t n);
 
     /* x *= s */
     void (*scale)(float *x, float s, int64_t n);
@@ -57,7 +63,7 @@ const rg_simd *rg_simd_get(void);
 
 extern const rg_simd rg_simd_base;
 #if defined(__x86_64__)
-extern const rg_simd rg_simd_avx2, rg_simd_avx512;
+extern const rg_simd rg_simd_avx2, rg_simd_avx512, rg_simd_avx512_bf16;
 #endif
 
 #endif

@@ -8,5 +8,6 @@
 #define VECTOR_BYTES 64
 #define HALF_TO_FLOAT(p)   ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define FLOAT_TO_HALF(p, v) _mm256_storeu_si256((__m256i *)(p), _mm512_cvtps_ph((__m512)(v), _MM_FROUND_TO_NEAREST_INT))
+#define VECTOR_MAX(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #include "engine/cpu/simd_body.h"
 #endif

@@ -1,7 +1,7 @@
 /*
  * The body of simd_*.c: GCC's and clang's portable vectors of VECTOR_BYTES, so that one text serves SSE2, AVX2, AVX-512 and
  * NEON. A row's tail goes through a zero-padded vector. exp() follows Cody & Waite: x = n ln 2 + r, a polynomial for
- * e^r, n added to the exponent; error under 2 ulp. Everything else here is built on it.
+ * e^r, n added to the exponent; error under 2 ulp. Everything else here is built on it but softmax, which works in base 2.
  */
 #include <float.h>
 #include <math.h>
@@ -21,8 +21,14 @@ static inline vf load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v;
 static inline void store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 static inline vf all(float x) { return x - (vf){ 0 }; }
 static inline vf pick(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
-static inline vf vmin(vf a, vf b) { return pick(a < b, a, b); }
-static inline vf vmax(vf a, vf b) { return pick(a > b, a, b); }
+static inline vf vmax(vf a, vf b)       /* b if either is NaN */
+{
+#ifdef VECTOR_MAX
+    return VECTOR_MAX(a, b);
+#else
+    return pick(a > b, a, b);
+#endif
+}
 
 static inline vf load_part(const float *p, int64_t n)
 {
@@ -74,23 +80,40 @@ static inline vf exp_vector(vf x)
     return pick(x > all(88.7228394f), all(INFINITY), y);
 }
 
-/* The same for softmax: x is 0 or less (or a little more); below -87 the result is 0, and one shift of the exponent is enough. */
-static inline vf exp_below_one(vf x)
+/*
+ * 2^t for softmax, t about 0 or less: 2^n times a polynomial for 2^f, |f| <= 1/2 (minimax, relative error 7.5e-8; 7.5e-5 for
+ * results that are rounded to bf16 at once, where half a unit is 2e-3). -inf gives (nearly) 0, NaN passes.
+ */
+static inline vf exp2_vector(vf t, bool is_coarse)
 {
-    const vf magic = all(12582912.0f);
-    const vf t = x * all(1.44269504088896341f) + magic;
-    const vf n = t - magic;
-    vf r = x - n * all(0.693145751953125f);
-    r = r - n * all(1.42860682030941723e-6f);
+#if VECTOR_BYTES == 64
+    t = (vf)_mm512_max_ps(_mm512_set1_ps(-200.0f), (__m512)t);
+    const vf n = (vf)_mm512_roundscale_ps((__m512)t, 0);
+#else
+    t = pick(t < all(-126.0f), all(-126.0f), t);
+    const vf magic = all(12582912.0f), shifted = t + magic, n = shifted - magic;
+#endif
+    const vf f = t - n;
+    vf p;
 
-    vf p = all(1.9875691500e-4f);
-    p = p * r + all(1.3981999507e-3f);
-    p = p * r + all(8.3334519073e-3f);
-    p = p * r + all(4.1665795894e-2f);
-    p = p * r + all(1.6666665459e-1f);
-    p = p * r + all(5.0000001201e-1f);
-    p = p * r * r + r + all(1.0f);
-    return pick(x < all(-87.0f), all(0.0f), (vf)((vi)p + ((vi)t << 23)));
+    if (is_coarse) {
+        p = all(0.0551716685f);
+        p = p * f + all(0.242611125f);
+        p = p * f + all(0.693260968f);
+        p = p * f + all(0.999928057f);
+    } else {
+        p = all(0.00132764725f);
+        p = p * f + all(0.00967554096f);
+        p = p * f + all(0.0555071309f);
+        p = p * f + all(0.240221202f);
+        p = p * f + all(0.693146944f);
+        p = p * f + all(1.00000012f);
+    }
+#if VECTOR_BYTES == 64
+    return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    return (vf)((vi)p + ((vi)shifted << 23));
+#endif
 }
 
 static inline vf sigmoid_vector(vf x) { return all(1.0f) / (all(1.0f) + exp_vector(-x)); }
@@ -247,10 +270,14 @@ static inline void to_bf16(uint16_t *p, vf v)
 /* Finite numbers only: probabilities. */
 static inline void to_bf16_finite(uint16_t *p, vf v)
 {
+#ifdef FLOAT_TO_BF16
+    FLOAT_TO_BF16(p, v);
+#else
     const vu u = (vu)v;
     const vh h = __builtin_convertvector((u + 0x7fff + (u >> 16 & 1)) >> 16, vh);
 
     memcpy(p, &h, sizeof h);
+#endif
 }
 
 static void widen(float *out, const void *x, rg_dtype dtype, int64_t n)
@@ -366,15 +393,17 @@ FOUR_SUMS(dot, (const float *x, const float *y, int64_t n), TERM)
 
 static float row_max(const float *x, int64_t n)
 {
-    vf m0 = all(-INFINITY), m1 = m0;
+    vf m0 = all(-INFINITY), m1 = m0, m2 = m0, m3 = m0;
     float lanes[VL], max = -INFINITY;
     int64_t i = 0;
 
-    for (; i + 2 * VL <= n; i += 2 * VL) {
+    for (; i + 4 * VL <= n; i += 4 * VL) {
         m0 = vmax(load(x + i), m0);
         m1 = vmax(load(x + i + VL), m1);
+        m2 = vmax(load(x + i + 2 * VL), m2);
+        m3 = vmax(load(x + i + 3 * VL), m3);
     }
-    store(lanes, vmax(m0, m1));
+    store(lanes, vmax(vmax(m0, m1), vmax(m2, m3)));
     for (int l = 0; l < VL; l++)
         max = lanes[l] > max ? lanes[l] : max;
     for (; i < n; i++)
@@ -435,6 +464,31 @@ static void rotate(float *out, const float *x, const float *a, const float *b, i
     }
 }
 
+static void split_rotations(float *a, float *b, const float *pe, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + VL <= n; i += VL) {      /* VL / 2 matrices of 4 */
+        const vf m0 = load(pe + 2 * i), m1 = load(pe + 2 * i + VL);
+#if VECTOR_BYTES == 64
+        store(a + i, __builtin_shufflevector(m0, m1, 0, 3, 4, 7, 8, 11, 12, 15, 16, 19, 20, 23, 24, 27, 28, 31));
+        store(b + i, __builtin_shufflevector(m0, m1, 1, 2, 5, 6, 9, 10, 13, 14, 17, 18, 21, 22, 25, 26, 29, 30));
+#elif VECTOR_BYTES == 32
+        store(a + i, __builtin_shufflevector(m0, m1, 0, 3, 4, 7, 8, 11, 12, 15));
+        store(b + i, __builtin_shufflevector(m0, m1, 1, 2, 5, 6, 9, 10, 13, 14));
+#else
+        store(a + i, __builtin_shufflevector(m0, m1, 0, 3, 4, 7));
+        store(b + i, __builtin_shufflevector(m0, m1, 1, 2, 5, 6));
+#endif
+    }
+    for (; i + 2 <= n; i += 2) {
+        a[i] = pe[2 * i];
+        b[i] = pe[2 * i + 1];
+        b[i + 1] = pe[2 * i + 2];
+        a[i + 1] = pe[2 * i + 3];
+    }
+}
+
 static void add_to(float *sums, const float *x, int64_t n)
 {
     EACH STORE(sums, LOAD(sums) + LOAD(x));
@@ -451,14 +505,14 @@ static void scale_row(float *x, float s, int64_t n)
 }
 
 /* The exponentials of a row, two vectors at a time for the sake of the pipelines; NARROW(to, v) puts one vector away. */
-#define EXP_ROW(name, TYPE, NARROW)                                                         \
+#define EXP_ROW(name, TYPE, NARROW, IS_COARSE)                                                         \
     static float name(TYPE *out, const float *x, float scale, float max, int64_t n)         \
     {                                                                                       \
         const vf s = all(scale), m = all(max);                                              \
         vf s0 = { 0 }, s1 = { 0 };                                                          \
         int64_t i = 0;                                                                      \
         for (; i + 2 * VL <= n; i += 2 * VL) {                                              \
-            const vf e0 = exp_below_one(load(x + i) * s - m), e1 = exp_below_one(load(x + i + VL) * s - m); \
+            const vf e0 = exp2_vector(load(x + i) * s - m, IS_COARSE), e1 = exp2_vector(load(x + i + VL) * s - m, IS_COARSE); \
             s0 += e0;                                                                       \
             s1 += e1;                                                                       \
             NARROW(out + i, e0);                                                            \
@@ -468,19 +522,19 @@ static void scale_row(float *x, float s, int64_t n)
         for (; i < n; i += VL) {                                                            \
             const int64_t left = n - i < VL ? n - i : VL;                                   \
             float lanes[VL];                                                                \
-            store(lanes, exp_below_one(load_part(x + i, left) * s - m));                    \
+            store(lanes, exp2_vector(load_part(x + i, left) * s - m, IS_COARSE));                    \
             for (int64_t l = 0; l < left; l++)                                              \
                 tail += lanes[l];                                                           \
             narrow(out + i, lanes, sizeof(TYPE) == 4 ? RG_F32 : RG_BF16, left);             \
         }                                                                                   \
         return reduce_add(s0 + s1) + tail;                                                  \
     }
-EXP_ROW(exp_row_f32, float, store)
-EXP_ROW(exp_row_bf16, uint16_t, to_bf16_finite)
+EXP_ROW(exp2_row_f32, float, store, false)
+EXP_ROW(exp2_row_bf16, uint16_t, to_bf16_finite, true)
 
-static float exp_row(void *out, rg_dtype dtype, const float *x, float scale, float max, int64_t n)
+static float exp2_row(void *out, rg_dtype dtype, const float *x, float scale, float max, int64_t n)
 {
-    return dtype == RG_BF16 ? exp_row_bf16(out, x, scale, max, n) : exp_row_f32(out, x, scale, max, n);
+    return dtype == RG_BF16 ? exp2_row_bf16(out, x, scale, max, n) : exp2_row_f32(out, x, scale, max, n);
 }
 
 /* ---- matrix times vector ----------------------------------------------------------------------------------------------------- */
@@ -531,13 +585,14 @@ const rg_simd SIMD_TABLE = {
     .scale_shift = scale_shift,
     .gated_add = gated_add,
     .rotate = rotate,
+    .split_rotations = split_rotations,
     .add_to = add_to,
     .add_squares = add_squares,
     .sum = sum,
     .sum_squares = sum_squares,
     .max = row_max,
     .dot = dot,
-    .exp_row = exp_row,
+    .exp2_row = exp2_row,
     .scale = scale_row,
     .gemv = gemv,
 };
