@@ -9,7 +9,6 @@ packages=(gcc g++ libc6-dev cmake ninja-build pkg-config
           libjson-c-dev           # workflows, reports
           libdnnl-dev             # matmul and convolution on the CPU
           libsentencepiece-dev    # T5's tokenizer
-          libpcre2-dev            # letter classes of CLIP's tokenizer
           libpng-dev libjpeg62-turbo-dev libwebp-dev)
 for argument in "$@"; do
     case $argument in
