@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -252,8 +253,9 @@ typedef struct node_state {
 } node_state;
 
 struct rg_cache {
-    entry *entries;                     /* a few dozen nodes per prompt: looked through from front to back */
+    entry *entries;
     int n_entries, capacity;
+    int *index;                         /* open hash table of entry numbers, 2 * capacity places, -1: free */
     node_state *states;
 };
 
@@ -283,6 +285,7 @@ void rg_cache_free(rg_cache *cache)
         free_state(s);
     }
     rg_free(cache->entries);
+    rg_free(cache->index);
     rg_free(cache);
 }
 
@@ -291,11 +294,43 @@ static bool same_key(const graph_key *a, const graph_key *b)
     return !memcmp(a->bytes, b->bytes, sizeof(a->bytes));
 }
 
+/* Where a key begins to be looked for among n places: its bytes are a hash already. */
+static unsigned place_of(const graph_key *key, int n)
+{
+    uint32_t h;
+
+    memcpy(&h, key->bytes, sizeof(h));
+    return h % (unsigned)n;
+}
+
+static void index_entry(rg_cache *cache, int i)
+{
+    const int n = 2 * cache->capacity;
+    unsigned at = place_of(&cache->entries[i].key, n);
+
+    while (cache->index[at] >= 0)
+        at = (at + 1) % (unsigned)n;
+    cache->index[at] = i;
+}
+
+static void index_all(rg_cache *cache)
+{
+    if (!cache->index)
+        return;
+    memset(cache->index, 0xff, 2 * (size_t)cache->capacity * sizeof(*cache->index));
+    for (int i = 0; i < cache->n_entries; i++)
+        index_entry(cache, i);
+}
+
 const graph_result *graph_cache_get(const rg_cache *cache, const graph_key *key)
 {
-    for (int i = 0; i < cache->n_entries; i++)
-        if (same_key(&cache->entries[i].key, key))
-            return &cache->entries[i].result;
+    const int n = 2 * cache->capacity;
+
+    if (!n)
+        return NULL;
+    for (unsigned at = place_of(key, n); cache->index[at] >= 0; at = (at + 1) % (unsigned)n)
+        if (same_key(&cache->entries[cache->index[at]].key, key))
+            return &cache->entries[cache->index[at]].result;
     return NULL;
 }
 
@@ -305,32 +340,48 @@ int graph_cache_put(rg_cache *cache, const graph_key *key, const graph_result *r
         return 0;
     if (cache->n_entries == cache->capacity) {
         const int capacity = cache->capacity ? 2 * cache->capacity : 32;
-        entry *entries = rg_realloc(cache->entries, (size_t)capacity * sizeof(*entries));
+        int *index = rg_malloc(2 * (size_t)capacity * sizeof(*index));
+        entry *entries = index ? rg_realloc(cache->entries, (size_t)capacity * sizeof(*entries)) : NULL;
 
-        if (!entries)
+        if (!entries) {
+            rg_free(index);
             return RG_ERR_NOMEM;
+        }
+        rg_free(cache->index);
+        cache->index = index;
         cache->entries = entries;
         cache->capacity = capacity;
+        index_all(cache);
     }
-    cache->entries[cache->n_entries++] = (entry){ *key, graph_result_ref(r) };
+    cache->entries[cache->n_entries] = (entry){ *key, graph_result_ref(r) };
+    index_entry(cache, cache->n_entries++);
     return 0;
 }
 
-void graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys)
+static int by_bytes(const void *a, const void *b)
 {
+    return memcmp(a, b, sizeof(graph_key));
+}
+
+int graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys)
+{
+    const size_t n_keys = (size_t)p->n_nodes;
+    graph_key *sorted = rg_malloc((n_keys + 1) * sizeof(*sorted));
     int kept = 0;
 
+    if (!sorted)
+        return RG_ERR_NOMEM;
+    memcpy(sorted, keys, n_keys * sizeof(*sorted));
+    qsort(sorted, n_keys, sizeof(*sorted), by_bytes);
     for (int i = 0; i < cache->n_entries; i++) {
-        int j = 0;
-
-        while (j < p->n_nodes && !same_key(&keys[j], &cache->entries[i].key))
-            j++;
-        if (j < p->n_nodes)
+        if (bsearch(&cache->entries[i].key, sorted, n_keys, sizeof(*sorted), by_bytes))
             cache->entries[kept++] = cache->entries[i];
         else
             graph_result_release(&cache->entries[i].result);
     }
+    rg_free(sorted);
     cache->n_entries = kept;
+    index_all(cache);
 
     for (node_state **s = &cache->states; *s; ) {
         const int node = graph_find(p, (*s)->node_id);
@@ -343,24 +394,44 @@ void graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys
             free_state(dead);
         }
     }
+    return 0;
 }
 
-void **graph_cache_state(rg_cache *cache, const char *node_id, const char *class_type)
+static node_state *find_state(const rg_cache *cache, const char *node_id, const char *class_type)
 {
-    node_state *s;
+    node_state *s = cache->states;
 
-    for (s = cache->states; s; s = s->next)
-        if (!strcmp(s->node_id, node_id) && !strcmp(s->class_type, class_type))
-            return &s->state;
+    while (s && (strcmp(s->node_id, node_id) || strcmp(s->class_type, class_type)))
+        s = s->next;
+    return s;
+}
+
+void *graph_cache_state(const rg_cache *cache, const char *node_id, const char *class_type)
+{
+    const node_state *s = find_state(cache, node_id, class_type);
+
+    return s ? s->state : NULL;
+}
+
+int graph_cache_keep_state(rg_cache *cache, const char *node_id, const char *class_type, void *state)
+{
+    node_state *s = find_state(cache, node_id, class_type);
+
+    if (s || !state) {
+        if (s)
+            s->state = state;           /* the node has freed the old one if it put another in its place */
+        return 0;
+    }
     if (!(s = rg_calloc(1, sizeof(*s))))
-        return NULL;
+        return RG_ERR_NOMEM;
     s->node_id = rg_strdup(node_id);
     s->class_type = rg_strdup(class_type);
     if (!s->node_id || !s->class_type) {
         free_state(s);
-        return NULL;
+        return RG_ERR_NOMEM;
     }
+    s->state = state;
     s->next = cache->states;
     cache->states = s;
-    return &s->state;
+    return 0;
 }

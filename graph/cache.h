@@ -36,10 +36,13 @@ const graph_result *graph_cache_get(const rg_cache *cache, const graph_key *key)
 /* Keep a result (the cache takes its own holds). RG_ERR_NOMEM: it is just not kept. */
 int graph_cache_put(rg_cache *cache, const graph_key *key, const graph_result *r);
 
-/* Let go of every result whose key is not among these, and of every node state whose (id, class) is not in the prompt. */
-void graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys);
+/* Let go of every result whose key is not among these, and of every node state whose (id, class) is not in the prompt. RG_ERR_NOMEM. */
+int graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys);
 
-/* The one pointer that a node keeps between runs; NULL if no memory. */
-void **graph_cache_state(rg_cache *cache, const char *node_id, const char *class_type);
+/* The pointer that a node keeps between runs; NULL if it has none. The cache owns what it points to. */
+void *graph_cache_state(const rg_cache *cache, const char *node_id, const char *class_type);
+
+/* Note what the node keeps now, in place of what it kept. RG_ERR_NOMEM: the state stays the caller's. */
+int graph_cache_keep_state(rg_cache *cache, const char *node_id, const char *class_type, void *state);
 
 #endif

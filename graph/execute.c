@@ -196,11 +196,13 @@ static int call_node(graph_run *run, int node, graph_result *result)
         .prompt_json = n->type->wants_prompt ? run->prompt_text : NULL,
         .extra_keys = options->extra_keys, .extra_texts = options->extra_texts,
         .n_extra = n->type->wants_extra_pnginfo && options->env->has_metadata ? options->n_extra : 0,
-        .state = options->cache ? graph_cache_state(options->cache, n->id, n->type->class_type) : &run->states[node],
+        .state = &run->states[node],
     };
-    int ret = resolved && x.state && graph_call_init(&call, n->type) == 0 ? 0 : rg_fail(c, RG_ERR_NOMEM, "no memory for the inputs of a node");
+    int ret = resolved && graph_call_init(&call, n->type) == 0 ? 0 : rg_fail(c, RG_ERR_NOMEM, "no memory for the inputs of a node");
     char error[256];
 
+    if (options->cache)
+        run->states[node] = graph_cache_state(options->cache, n->id, n->type->class_type);
     if (!ret)
         ret = refuse_unknown_links(run, n);
     for (int i = 0; !ret && i < n_inputs; i++)
@@ -218,6 +220,8 @@ static int call_node(graph_run *run, int node, graph_result *result)
         else
             ret = call_once(run, n, &x, call.args, result);
     }
+    if (options->cache && graph_cache_keep_state(options->cache, n->id, n->type->class_type, run->states[node]) == 0)
+        run->states[node] = NULL;       /* the cache's now */
     graph_call_release(&call);
     for (int i = 0; resolved && i < n_inputs; i++)
         rg_unref(resolved[i]);
@@ -353,8 +357,8 @@ static int prepare(graph_run *run)
         return rg_fail(options->ctx, RG_ERR_NOMEM, "no memory for a run");
     if (options->cache && !(run->keys = graph_keys(options->env, p)))
         return rg_fail(options->ctx, RG_ERR_NOMEM, "no memory for a run");
-    if (run->keys)
-        graph_cache_trim(options->cache, p, run->keys);
+    if (run->keys && graph_cache_trim(options->cache, p, run->keys) < 0)
+        return rg_fail(options->ctx, RG_ERR_NOMEM, "no memory for a run");
     return 0;
 }
 

@@ -5,6 +5,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "engine/diffusion/cond.h"
+#include "engine/diffusion/latent.h"
+
 typedef struct protected_pages {
     rg_object base;
     void *data;
@@ -48,6 +51,64 @@ static rg_tensor *protected_copy(const rg_tensor *t)
     return copy;
 }
 
+/* A protected copy where there can be one, else one more hold on the same tensor; NULL if no memory, or for NULL. */
+static rg_tensor *protect(const rg_tensor *t)
+{
+    return t && t->device.type == RG_CPU && rg_is_contiguous(t) ? protected_copy(t) : rg_ref(t);
+}
+
+static rg_latent *protect_latent(const rg_latent *latent)
+{
+    rg_tensor *samples = protect(latent->samples), *mask = protect(latent->noise_mask);
+    rg_latent *copy = samples && (mask || !latent->noise_mask) ? rg_latent_with_samples(latent, samples) : NULL;
+
+    if (copy && mask) {
+        rg_unref(copy->noise_mask);
+        copy->noise_mask = rg_ref(mask);
+    }
+    rg_unref(samples);
+    rg_unref(mask);
+    return copy;
+}
+
+/* Replace a field by its protected copy; false if no memory. */
+static bool protect_field(rg_tensor **field)
+{
+    rg_tensor *t = protect(*field);
+
+    if (!t)
+        return !*field;
+    rg_cond_set(field, t);
+    rg_unref(t);
+    return true;
+}
+
+static rg_cond *protect_cond(const rg_cond *cond)
+{
+    rg_cond *copy = rg_cond_clone(cond);
+
+    for (int i = 0; copy && i < copy->n_entries; i++) {
+        rg_cond_entry *e = &copy->entries[i];
+
+        if (!protect_field(&e->cross) || !protect_field(&e->pooled) || !protect_field(&e->attention_mask) || !protect_field(&e->mask)) {
+            rg_unref(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+static rg_value protect_value(const rg_value *v)
+{
+    if (v->type == RG_IMAGE || v->type == RG_MASK || v->type == RG_SIGMAS)
+        return rg_value_object(v->type, protect(v->object));
+    if (v->type == RG_LATENT)
+        return rg_value_object(v->type, protect_latent(v->object));
+    if (v->type == RG_CONDITIONING)
+        return rg_value_object(v->type, protect_cond(v->object));
+    return rg_value_ref(v);
+}
+
 int graph_readonly_list(rg_ctx *c, rg_list **list)
 {
     rg_list *l;
@@ -58,9 +119,8 @@ int graph_readonly_list(rg_ctx *c, rg_list **list)
         return rg_fail(c, RG_ERR_NOMEM, "no memory for read-only inputs");
     for (int i = 0; i < l->n_items; i++) {
         const rg_value *v = &(*list)->items[i];
-        const rg_tensor *t = v->type == RG_IMAGE || v->type == RG_MASK || v->type == RG_SIGMAS ? v->object : NULL;
 
-        l->items[i] = t && t->device.type == RG_CPU && rg_is_contiguous(t) ? rg_value_object(v->type, protected_copy(t)) : rg_value_ref(v);
+        l->items[i] = protect_value(v);
         if (v->type && !l->items[i].type) {
             rg_unref(l);
             return rg_fail(c, RG_ERR_NOMEM, "no memory for read-only inputs");

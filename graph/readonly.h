@@ -9,7 +9,10 @@
 
 bool graph_readonly_is_on(void);
 
-/* Replace *list by one whose CPU tensors (IMAGE, MASK, SIGMAS) are write-protected copies. RG_ERR_NOMEM, latched in c. */
+/*
+ * Replace *list by one whose CPU tensors (IMAGE, MASK, SIGMAS, and those inside LATENT and CONDITIONING) are write-protected
+ * copies. RG_ERR_NOMEM, latched in c.
+ */
 int graph_readonly_list(rg_ctx *c, rg_list **list);
 
 #endif

@@ -10,7 +10,7 @@ typedef struct graph_run {
     rg_prompt *prompt;
     graph_key *keys;                    /* NULL without a cache */
     graph_result *results;              /* per node: what it gave in this run, or the cache had */
-    void **states;                      /* per node, without a cache */
+    void **states;                      /* per node: what it keeps between calls; the cache takes it over after each */
     worklist work;
     char *prompt_text;                  /* for picture metadata; NULL: disabled or not wanted */
     int node;                           /* the one that runs */

@@ -15,6 +15,8 @@
 #include "graph/json_text.h"
 #include "graph/object_info.h"
 
+enum { MAX_STEPS = 10 * 1000 * 1000 };   /* of noting which outputs an error rejects, add_dependent() */
+
 /* ---- small JSON helpers ------------------------------------------------------------------------------------------ */
 
 static void put(struct json_object *o, const char *key, struct json_object *v)
@@ -604,7 +606,7 @@ bool graph_validate_output(validation *v, int node)
 
 int graph_validation_init(validation *v, rg_env *env, rg_prompt *p, bool is_lenient)
 {
-    *v = (validation){ .env = env, .prompt = p, .is_lenient = is_lenient };
+    *v = (validation){ .env = env, .prompt = p, .is_lenient = is_lenient, .steps_left = MAX_STEPS };
     v->results = rg_calloc((size_t)p->n_nodes + 1, sizeof(*v->results));
     return v->error = v->results ? 0 : RG_ERR_NOMEM;
 }
@@ -671,7 +673,10 @@ static bool is_target(const char *const *targets, int n_targets, const char *id)
     return false;
 }
 
-/* Note the output at every node with errors that it was rejected through; each node is visited once per output. */
+/*
+ * Note the output at every node with errors that it was rejected through; each node is visited once per output. Thousands of
+ * outputs over thousands of shared nodes would take minutes, so after MAX_STEPS only an output's own errors name it.
+ */
 static void add_dependent(validation *v, struct json_object *node_errors, int output, int *seen, int *todo)
 {
     const rg_prompt *p = v->prompt;
@@ -699,7 +704,7 @@ static void add_dependent(validation *v, struct json_object *node_errors, int ou
         for (const rg_input *in = p->nodes[node].type->inputs; in && in->kind != RG_INPUT_END; in++) {
             int source;
 
-            if (graph_follow(v, node, in, &source) && seen[source] != output + 1 && v->results[source].state == STATE_INVALID) {
+            if (v->steps_left-- > 0 && graph_follow(v, node, in, &source) && seen[source] != output + 1 && v->results[source].state == STATE_INVALID) {
                 seen[source] = output + 1;
                 todo[n++] = source;
             }

@@ -16,6 +16,7 @@ typedef struct validation {
     rg_prompt *prompt;
     bool is_lenient;                    /* unknown classes give anything and take anything */
     node_result *results;               /* per node of the prompt */
+    int64_t steps_left;                 /* for noting dependents; bounds what a hostile prompt can cost */
     int error;                          /* RG_ERR_NOMEM once memory ran out */
 } validation;
 
