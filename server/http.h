@@ -1,0 +1,137 @@
+/*
+ * HTTP/1.1 and WebSocket on one port: a route table in front, handlers behind, one thread that owns all connections.
+ *
+ *   loop thread      parses, routes, sends. It never blocks: a handler that is quick (no encoding, no hashing, no long file) runs
+ *                    on it; a route with RG_ROUTE_WORKER runs on a worker thread.
+ *   a handler        reads its rg_request and calls one rg_respond_...(); which thread it runs on makes no difference. One that
+ *                    cannot answer yet calls rg_request_hold() and answers later, from any thread, with rg_request_finish().
+ *   other threads    reach the loop by rg_server_post() and rg_server_send().
+ *
+ * libwebsockets carries the bytes (sockets, event loop, TLS, wake-up); what they mean is ours (http_parse.h), because a path
+ * parameter is one segment of the path as it was sent, before percent-decoding, and libwebsockets decodes first.
+ */
+#ifndef RG_SERVER_HTTP_H
+#define RG_SERVER_HTTP_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct rg_server rg_server;
+typedef struct rg_request rg_request;
+typedef struct rg_socket rg_socket;     /* one WebSocket */
+
+/* ---- the server ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct rg_server_options {
+    const char *listen;                 /* addresses with commas between: "127.0.0.1", "0.0.0.0,::" */
+    int port;                           /* 0: any free one, see rg_server_port() */
+    size_t max_body_bytes;              /* more is 413 */
+    const char *cors_origin;            /* NULL: the origin guard; else CORS headers for this origin, and no guard */
+    const char *const *api_keys;        /* NULL-terminated; NULL: none needed. Else every request wants Authorization: Bearer KEY */
+    const char *tls_cert, *tls_key;     /* both or none */
+    const char *static_root;            /* files for what no route answers; NULL: none */
+    const char *index_page;             /* GET / without a static_root: HTML */
+    void *user;                         /* for the three below, which run on the loop thread */
+    void (*on_open)(void *user, rg_socket *s);
+    void (*on_text)(void *user, rg_socket *s, const char *text, size_t n_bytes);
+    void (*on_close)(void *user, rg_socket *s);
+} rg_server_options;
+
+/* Strings are copied. Sockets listen from now on, answers come once it runs. NULL, with the reason in error. */
+rg_server *rg_server_new(const rg_server_options *o, char *error, size_t error_size);
+void rg_server_run(rg_server *s);       /* on this thread until rg_server_stop() */
+void rg_server_stop(rg_server *s);      /* from any thread */
+void rg_server_free(rg_server *s);
+int rg_server_port(const rg_server *s);
+
+/* Run fn(arg) on the loop thread, soon, in the order of posting. From any thread. */
+void rg_server_post(rg_server *s, void (*fn)(void *arg), void *arg);
+
+/* ---- routes ------------------------------------------------------------------------------------------------------------------- */
+
+enum {
+    RG_ROUTE_NO_TWIN = 1,               /* only as written; others answer with /api in front too */
+    RG_ROUTE_WORKER  = 2,               /* the handler may take its time: it runs on a worker thread */
+    RG_ROUTE_SOCKET  = 4,               /* a WebSocket starts here; handler may be NULL */
+    RG_ROUTE_OPEN    = 8                /* needs no API key */
+};
+
+typedef void rg_handler(rg_request *r, void *user);
+
+/*
+ * pattern  "/history/{prompt_id}": a parameter is one segment of the path as sent, then percent-decoded; "{name:.*}" as the last
+ *          one takes the rest. Before rg_server_run(); the pattern must outlive the server. GET answers HEAD too.
+ */
+void rg_server_route(rg_server *s, const char *method, const char *pattern, int flags, rg_handler *handler, void *user);
+
+/* ---- a request ------------------------------------------------------------------------------------------------------------------ */
+
+/* All borrowed for the life of the request; NULL when not there. Names of headers in lower case. Query values are decoded. */
+const char *rg_request_method(const rg_request *r);
+const char *rg_request_path(const rg_request *r);               /* as sent, without the query */
+const char *rg_request_param(const rg_request *r, int i);       /* decoded; i-th of the pattern */
+const char *rg_request_query(rg_request *r, const char *name);  /* the first of that name */
+const char *rg_request_header(const rg_request *r, const char *name);
+const char *rg_request_body(const rg_request *r, size_t *n_bytes);  /* NUL-terminated, never NULL */
+bool rg_request_is_gone(const rg_request *r);                   /* the client has closed its connection; from any thread */
+rg_server *rg_request_server(const rg_request *r);
+
+/* The body as JSON whatever the Content-Type says. False if it is none (then answer rg_respond_error(r, 500), as ComfyUI). */
+bool rg_request_json(const rg_request *r, struct json_object **out);
+
+/* ---- answers: one of these per request -------------------------------------------------------------------------------------------- */
+
+void rg_respond_header(rg_request *r, const char *name, const char *value);     /* before or after; repeatable */
+void rg_respond(rg_request *r, int status, const char *content_type, const void *bytes, size_t n_bytes);
+void rg_respond_text(rg_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void rg_respond_json(rg_request *r, int status, struct json_object *v);         /* takes v over; ASCII, as Python writes it */
+void rg_respond_json_text(rg_request *r, int status, char *text);               /* takes text over (rg_free()) */
+void rg_respond_empty(rg_request *r, int status);
+void rg_respond_error(rg_request *r, int status);       /* ComfyUI's bodies: "404: Not Found" and so on */
+
+/*
+ * A file with ETag, Last-Modified, Range, HEAD and the conditions of RFC 9110; 404 or 403 (a directory) if it is none.
+ *   content_type  NULL: by its name
+ */
+void rg_respond_file(rg_request *r, const char *path, const char *content_type);
+const char *rg_content_type(const char *path);          /* by extension; "application/octet-stream" when unknown */
+
+/* ---- answering later, and streams (SSE) ---------------------------------------------------------------------------------------------- */
+
+/*
+ * The handler returns without an answer; somebody calls rg_respond_...() and then rg_request_finish(), once, even if the client
+ * is gone. on_gone (may be NULL) runs on the loop thread when the client closes first.
+ */
+void rg_request_hold(rg_request *r, void (*on_gone)(void *user, rg_request *r), void *user);
+void rg_request_finish(rg_request *r);
+
+/*
+ * Instead of an answer, on a held request and from any thread: head now, pieces as they come, rg_request_finish() at the end.
+ * A client that does not read is closed once 4 MiB wait for it.
+ */
+void rg_stream_start(rg_request *r, int status, const char *content_type);
+void rg_stream_send(rg_request *r, const void *bytes, size_t n_bytes);
+
+/* ---- WebSockets -------------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum rg_send_to {
+    RG_SEND_ALL,                        /* to whoever the session id names */
+    RG_SEND_PLAIN, RG_SEND_WITH_METADATA    /* only if it has not, or has, asked for supports_preview_metadata */
+} rg_send_to;
+
+/*
+ * From any thread, in order: one message to the socket of a session id, or to every session (sid NULL). The newest socket of an
+ * id is the one; older ones stay open and silent. A socket with more than 32 MiB waiting is closed; binary messages are dropped
+ * for one with more than 1 MiB waiting, so that one slow reader costs the others nothing.
+ */
+void rg_server_send(rg_server *s, const char *sid, rg_send_to to, bool is_binary, const void *bytes, size_t n_bytes);
+
+/* On the loop thread. */
+const char *rg_socket_sid(const rg_socket *s);
+void rg_socket_send_text(rg_socket *s, const char *text);
+void rg_socket_set_metadata(rg_socket *s, bool has_asked);
+bool rg_socket_first(rg_socket *s);     /* true the first time it is called on a socket */
+
+#endif
