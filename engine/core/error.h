@@ -16,7 +16,9 @@
     X(NOT_FOUND,   -7,  "FileNotFoundError",          "no such file or name")                        \
     X(INVALID,     -8,  "ValueError",                 "value not allowed")                           \
     X(CANCELLED,   -9,  "InterruptProcessingException", "interrupted")                               \
-    X(DEVICE,      -10, "RuntimeError",               "the device reported an error")
+    X(DEVICE,      -10, "RuntimeError",               "the device reported an error")                \
+    X(BUSY,        -11, "RuntimeError",               "too much is waiting already")                 \
+    X(EXISTS,      -12, "FileExistsError",            "the name is taken")
 
 enum {
     RG_OK = 0,
