@@ -185,8 +185,12 @@ void rg_cpu_norm_rope(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_te
             if (table)
                 simd->split_rotations(ca, cb, (const float *)table->data + ((table->shape[0] == 1 ? 0 : b) * N + n) * 2 * D, D);
             for (int64_t h = 0; h < H; h++) {
-                const float *v = widened(in, (const char *)in->data + (size_t)(b * in->stride[0] + h * in->stride[1] + n * in->stride[2]) * size,
-                                         D, buffer);
+                const char *from = (const char *)in->data + (size_t)(b * in->stride[0] + h * in->stride[1] + n * in->stride[2]) * size;
+                char *to = (char *)out->data + (size_t)(b * out->stride[0] + h * out->stride[1] + n * out->stride[2]) * size;
+
+                if (simd->norm_rotate(to, from, x->dtype, D, w, eps, table ? ca : NULL, cb))
+                    continue;
+                const float *v = widened(in, from, D, buffer);
                 if (w) {
                     simd->rms_norm(buffer, v, D, w, eps);
                     v = buffer;
@@ -195,7 +199,7 @@ void rg_cpu_norm_rope(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_te
                     simd->rotate(buffer, v, ca, cb, D);
                     v = buffer;
                 }
-                simd->narrow((char *)out->data + (size_t)(b * out->stride[0] + h * out->stride[1] + n * out->stride[2]) * size, v, out->dtype, D);
+                simd->narrow(to, v, out->dtype, D);
             }
         }
     }
@@ -278,11 +282,9 @@ static void group_norm_last(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int n
 
         memset(mean, 0, (size_t)C * sizeof *mean);
         memset(m2, 0, (size_t)C * sizeof *m2);
-        for (int64_t p = 0; p < n; p++)
-            simd->add_to(mean, v + p * C, C);
+        simd->add_rows(mean, v, n, C);
         simd->scale(mean, 1.0f / (float)n, C);
-        for (int64_t p = 0; p < n; p++)
-            simd->add_squares(m2, v + p * C, mean, C);
+        simd->add_squares(m2, v, mean, n, C);
         for (int g = 0; g < n_groups; g++) {
             moments sum = { (double)(n * per_group), 0, 0 };     /* channels of equal count: the same algebra without its divisions */
             for (int64_t i = g * per_group; i < (g + 1) * per_group; i++)
@@ -312,8 +314,7 @@ static void group_norm_last(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int n
         const float *v = widened(x, (const char *)x->data + offset, n * C, row_buffer(&space, 0)), *a = (const float *)ab->data + 2 * b * C;
         float *o = out->dtype == RG_F32 ? (float *)((char *)out->data + offset) : row_buffer(&space, 1);
 
-        for (int64_t p = 0; p < n; p++)
-            simd->scale_shift(o + p * C, v + p * C, a, a + C, C, has_silu);
+        simd->scale_shift(o, v, a, a + C, n, C, has_silu);
         simd->narrow((char *)out->data + offset, o, out->dtype, n * C);
     }
 }

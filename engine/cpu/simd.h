@@ -23,8 +23,8 @@ typedef struct rg_simd {
     void (*layer_norm)(float *out, const float *x, int64_t n, const float *weight, const float *bias, float eps);
     void (*rms_norm)(float *out, const float *x, int64_t n, const float *weight, float eps);
 
-    /* x * a + b, then SiLU if has_silu */
-    void (*scale_shift)(float *out, const float *x, const float *a, const float *b, int64_t n, bool has_silu);
+    /* n_rows rows of n: x * a + b, then SiLU if has_silu */
+    void (*scale_shift)(float *out, const float *x, const float *a, const float *b, int64_t n_rows, int64_t n, bool has_silu);
 
     /* x + g * y */
     void (*gated_add)(float *out, const float *x, const float *g, const float *y, int64_t n);
@@ -35,9 +35,15 @@ typedef struct rg_simd {
     /* n / 2 rotation matrices [[p, q], [r, s]], ... as what rotate() takes: a = p, s, ... and b = q, r, ... */
     void (*split_rotations)(float *a, float *b, const float *pe, int64_t n);
 
-    /* sums[i] += x[i], squares[i] += (x[i] - mean[i])^2 */
-    void (*add_to)(float *sums, const float *x, int64_t n);
-    void (*add_squares)(float *squares, const float *x, const float *mean, int64_t n);
+    /* over n_rows rows of n, for each column: sums += x, squares += (x - mean)^2 */
+    void (*add_rows)(float *sums, const float *x, int64_t n_rows, int64_t n);
+    void (*add_squares)(float *squares, const float *x, const float *mean, int64_t n_rows, int64_t n);
+
+    /*
+     * One row of n = 8, 16, ... numbers of dtype f32 or bf16 (false for other sizes and dtypes, which take several steps): divided by
+     * its root mean square and times weight if that is not NULL, then rotated as rotate() does if a is not NULL. out may be x.
+     */
+    bool (*norm_rotate)(void *out, const void *x, rg_dtype dtype, int64_t n, const float *weight, float eps, const float *a, const float *b);
 
     /* whole-row reductions with a fixed order of sums */
     float (*sum)(const float *x, int64_t n);

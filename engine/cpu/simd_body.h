@@ -411,12 +411,14 @@ static float row_max(const float *x, int64_t n)
     return max;
 }
 
-static void scale_shift(float *out, const float *x, const float *a, const float *b, int64_t n, bool has_silu)
+static void scale_shift(float *out, const float *x, const float *a, const float *b, int64_t n_rows, int64_t n, bool has_silu)
 {
-    if (has_silu)
-        EACH STORE(out, unary_vector(LOAD(x) * LOAD(a) + LOAD(b), RG_SILU));
-    else
-        EACH STORE(out, LOAD(x) * LOAD(a) + LOAD(b));
+    for (int64_t r = 0; r < n_rows; r++, out += n, x += n) {
+        if (has_silu)
+            EACH STORE(out, unary_vector(LOAD(x) * LOAD(a) + LOAD(b), RG_SILU));
+        else
+            EACH STORE(out, LOAD(x) * LOAD(a) + LOAD(b));
+    }
 }
 
 static void layer_norm(float *out, const float *x, int64_t n, const float *weight, const float *bias, float eps)
@@ -449,19 +451,56 @@ static void gated_add(float *out, const float *x, const float *g, const float *y
     EACH STORE(out, LOAD(x) + LOAD(g) * LOAD(y));
 }
 
+static inline vf swap_pairs(vf v)
+{
+#if VECTOR_BYTES == 64
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#elif VECTOR_BYTES == 32
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+#else
+    return __builtin_shufflevector(v, v, 1, 0, 3, 2);
+#endif
+}
+
 static void rotate(float *out, const float *x, const float *a, const float *b, int64_t n)
 {
     EACH {
         const vf v = LOAD(x);
-#if VECTOR_BYTES == 64
-        const vf swapped = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-#elif VECTOR_BYTES == 32
-        const vf swapped = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
-#else
-        const vf swapped = __builtin_shufflevector(v, v, 1, 0, 3, 2);
-#endif
-        STORE(out, v * LOAD(a) + swapped * LOAD(b));
+        STORE(out, v * LOAD(a) + swap_pairs(v) * LOAD(b));
     }
+}
+
+#define NORM_ROTATE(name, TYPE, FROM, TO)                                                   \
+    static void name(TYPE *out, const TYPE *x, int64_t n, const float *weight, float eps, const float *a, const float *b) \
+    {                                                                                       \
+        vf r = all(1.0f);                                                                   \
+        if (weight) {                                                                       \
+            vf squares = { 0 };                                                             \
+            for (int64_t i = 0; i < n; i += VL)                                             \
+                squares += square(FROM(x + i));                                             \
+            r = all(1.0f / sqrtf(reduce_add(squares) / (float)n + eps));                    \
+        }                                                                                   \
+        for (int64_t i = 0; i < n; i += VL) {                                               \
+            vf v = FROM(x + i);                                                             \
+            if (weight)                                                                     \
+                v = v * r * load(weight + i);                                               \
+            if (a)                                                                          \
+                v = v * load(a + i) + swap_pairs(v) * load(b + i);                          \
+            TO(out + i, v);                                                                 \
+        }                                                                                   \
+    }
+NORM_ROTATE(norm_rotate_f32, float, load, store)
+NORM_ROTATE(norm_rotate_bf16, uint16_t, from_bf16, to_bf16)
+
+static bool norm_rotate(void *out, const void *x, rg_dtype dtype, int64_t n, const float *weight, float eps, const float *a, const float *b)
+{
+    if (n % VL || (dtype != RG_F32 && dtype != RG_BF16))
+        return false;
+    if (dtype == RG_F32)
+        norm_rotate_f32(out, x, n, weight, eps, a, b);
+    else
+        norm_rotate_bf16(out, x, n, weight, eps, a, b);
+    return true;
 }
 
 static void split_rotations(float *a, float *b, const float *pe, int64_t n)
@@ -489,15 +528,42 @@ static void split_rotations(float *a, float *b, const float *pe, int64_t n)
     }
 }
 
-static void add_to(float *sums, const float *x, int64_t n)
-{
-    EACH STORE(sums, LOAD(sums) + LOAD(x));
-}
-
-static void add_squares(float *squares, const float *x, const float *mean, int64_t n)
-{
-    EACH STORE(squares, LOAD(squares) + square(LOAD(x) - LOAD(mean)));
-}
+/* Four columns of vectors at a time, kept in registers down all rows. */
+#define COLUMNS(name, PARAMS, TERM, STEP)                                                   \
+    static void name PARAMS                                                                 \
+    {                                                                                       \
+        int64_t i = 0;                                                                      \
+        for (; i + 4 * VL <= n; i += 4 * VL) {                                              \
+            vf s0 = load(to + i), s1 = load(to + i + VL), s2 = load(to + i + 2 * VL), s3 = load(to + i + 3 * VL); \
+            for (int64_t r = 0; r < n_rows; r++) {                                          \
+                const float *row = x + r * n + i;                                           \
+                s0 += TERM(load(row), 0);                                                   \
+                s1 += TERM(load(row + VL), VL);                                             \
+                s2 += TERM(load(row + 2 * VL), 2 * VL);                                     \
+                s3 += TERM(load(row + 3 * VL), 3 * VL);                                     \
+            }                                                                               \
+            store(to + i, s0);                                                              \
+            store(to + i + VL, s1);                                                         \
+            store(to + i + 2 * VL, s2);                                                     \
+            store(to + i + 3 * VL, s3);                                                     \
+        }                                                                                   \
+        for (; i + VL <= n; i += VL) {                                                      \
+            vf s0 = load(to + i);                                                           \
+            for (int64_t r = 0; r < n_rows; r++)                                            \
+                s0 += TERM(load(x + r * n + i), 0);                                         \
+            store(to + i, s0);                                                              \
+        }                                                                                   \
+        for (; i < n; i++)                                                                  \
+            for (int64_t r = 0; r < n_rows; r++)                                            \
+                to[i] += STEP;                                                              \
+    }
+#define TERM(v, o) (v)
+COLUMNS(add_rows, (float *to, const float *x, int64_t n_rows, int64_t n), TERM, x[r * n + i])
+#undef TERM
+#define TERM(v, o) square((v) - load(mean + i + (o)))
+COLUMNS(add_squares, (float *to, const float *x, const float *mean, int64_t n_rows, int64_t n), TERM,
+        (x[r * n + i] - mean[i]) * (x[r * n + i] - mean[i]))
+#undef TERM
 
 static void scale_row(float *x, float s, int64_t n)
 {
@@ -586,7 +652,8 @@ const rg_simd SIMD_TABLE = {
     .gated_add = gated_add,
     .rotate = rotate,
     .split_rotations = split_rotations,
-    .add_to = add_to,
+    .norm_rotate = norm_rotate,
+    .add_rows = add_rows,
     .add_squares = add_squares,
     .sum = sum,
     .sum_squares = sum_squares,
