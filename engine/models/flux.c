@@ -189,15 +189,20 @@ static void double_block(rg_ctx *c, const flux *f, const flux_double *w, const r
 /* Rows first .. last - 1 of a linear layer: some of its outputs. */
 static rg_linear_weight rows_of(rg_ctx *c, const rg_linear_weight *w, int64_t first, int64_t last)
 {
-    return (rg_linear_weight){ .weight = rg_slice(c, w->weight, 0, first, last), .bias = rg_slice(c, w->bias, 0, first, last), .scale = w->scale };
+    return (rg_linear_weight){
+        .weight = rg_slice(c, w->weight, 0, first, last),
+        .bias = rg_slice(c, w->bias, 0, first, last),
+        .scale = w->scale,
+    };
 }
 
 /*
- * Single-stream block: linear1 makes q, k, v and the MLP's input, linear2 takes [attention, MLP] back. Both write their part of its
- * input in place.
+ * Single-stream block: linear1 makes q, k, v and the MLP's input, linear2 takes [attention, MLP] back. Both write their part
+ * of its input in place.
  *   x [B, N, D]
  */
-static rg_tensor *single_block(rg_ctx *c, const flux *f, const flux_single *w, const rg_tensor *vec, const rg_tensor *pe, const rg_tensor *x)
+static rg_tensor *single_block(rg_ctx *c, const flux *f, const flux_single *w, const rg_tensor *vec, const rg_tensor *pe,
+                               const rg_tensor *x)
 {
     if (!x)
         return NULL;
@@ -239,7 +244,7 @@ static rg_tensor *patchify(rg_ctx *c, const rg_tensor *x)
         return NULL;
     const int64_t B = x->shape[0], C = x->shape[1], H = x->shape[2], W = x->shape[3];
     const int64_t h = (H + 1) / PATCH, w = (W + 1) / PATCH;
-    const rg_tensor *even = H % PATCH || W % PATCH ? rg_pad2d(c, x, 0, W % PATCH, 0, H % PATCH, RG_PAD_CIRCULAR) : rg_contiguous(c, x);
+    const rg_tensor *even = H % PATCH || W % PATCH ? rg_pad2d(c, x, 0, W % PATCH, 0, H % PATCH, RG_PAD_CIRCULAR) : x;
     rg_tensor *t = rg_permute6(c, rg_view6(c, rg_contiguous(c, even), B, C, h, PATCH, w, PATCH), 0, 2, 4, 1, 3, 5);
 
     return rg_view3(c, rg_contiguous(c, t), B, h * w, C * PATCH * PATCH);
@@ -307,15 +312,21 @@ static rg_tensor *rotary(rg_ctx *c, flux *f, int64_t n_txt, int64_t rows, int64_
     return pe;
 }
 
+/* time_in or guidance_in of B values. */
+static rg_tensor *embed_time(rg_ctx *c, const flux_embed *w, const rg_tensor *t)
+{
+    return embed(c, w, rg_to(c, rg_timestep_embedding(c, t, TIME_DIM, 10000.0f, 1000.0f), c->compute_dtype));
+}
+
 /* time + guidance + pooled text, each through its own two layers; then the SiLU that every modulation begins with. */
 static rg_tensor *conditioning(rg_ctx *c, const flux *f, const rg_tensor *timestep, const rg_denoiser_inputs *in)
 {
     const rg_dtype dtype = c->compute_dtype;
     const rg_tensor *y = in->pooled;
-    rg_tensor *vec = embed(c, &f->time_in, rg_to(c, rg_timestep_embedding(c, timestep, TIME_DIM, 10000.0f, 1000.0f), dtype));
+    rg_tensor *vec = embed_time(c, &f->time_in, timestep);
 
     if (f->config.has_guidance && in->guidance)
-        vec = rg_add(c, vec, embed(c, &f->guidance_in, rg_to(c, rg_timestep_embedding(c, in->guidance, TIME_DIM, 10000.0f, 1000.0f), dtype)));
+        vec = rg_add(c, vec, embed_time(c, &f->guidance_in, in->guidance));
     if (!y)
         y = rg_tensor_zeros(c, dtype, 2, (const int64_t[]){ timestep->shape[0], f->config.vector_dim });
     vec = rg_add(c, vec, embed(c, &f->vector_in, rg_to(c, rg_slice(c, y, 1, 0, f->config.vector_dim), dtype)));
@@ -325,16 +336,19 @@ static rg_tensor *conditioning(rg_ctx *c, const flux *f, const rg_tensor *timest
 static bool inputs_fit(rg_ctx *c, const flux *f, const rg_tensor *x, const rg_tensor *timestep, const rg_denoiser_inputs *in)
 {
     const rg_flux_config *k = &f->config;
+    const rg_tensor *txt = in->context, *y = in->pooled;
+    const int64_t B = x->shape[0];
     char text[96];
 
     if (x->n_dims != 4 || x->shape[1] != k->in_channels || x->shape[2] < 1 || x->shape[3] < 1)
-        rg_fail(c, RG_ERR_SHAPE, "latent has shape %s, Flux wants [B, %lld, H, W]", rg_shape_text(x, text, sizeof text), (long long)k->in_channels);
-    else if (!in->context || in->context->n_dims != 3 || in->context->shape[2] != k->context_dim || in->context->shape[0] != x->shape[0])
-        rg_fail(c, RG_ERR_SHAPE, "text states have shape %s, Flux wants [%lld, N, %lld]: they come from another kind of text encoder",
-                in->context ? rg_shape_text(in->context, text, sizeof text) : "none", (long long)x->shape[0], (long long)k->context_dim);
-    else if (in->pooled && (in->pooled->n_dims != 2 || in->pooled->shape[1] < k->vector_dim || in->pooled->shape[0] != x->shape[0]))
-        rg_fail(c, RG_ERR_SHAPE, "pooled text has shape %s, Flux wants [%lld, %lld]", rg_shape_text(in->pooled, text, sizeof text),
-                (long long)x->shape[0], (long long)k->vector_dim);
+        rg_fail(c, RG_ERR_SHAPE, "latent has shape %s, Flux wants [B, %lld, H, W]", rg_shape_text(x, text, sizeof text),
+                (long long)k->in_channels);
+    else if (!txt || txt->n_dims != 3 || txt->shape[2] != k->context_dim || txt->shape[0] != B)
+        rg_fail(c, RG_ERR_SHAPE, "text states have shape %s, Flux wants [%lld, N, %lld]: they come from another text encoder",
+                txt ? rg_shape_text(txt, text, sizeof text) : "none", (long long)B, (long long)k->context_dim);
+    else if (y && (y->n_dims != 2 || y->shape[1] < k->vector_dim || y->shape[0] != B))
+        rg_fail(c, RG_ERR_SHAPE, "pooled text has shape %s, Flux wants [%lld, %lld]", rg_shape_text(y, text, sizeof text),
+                (long long)B, (long long)k->vector_dim);
     else if (rg_numel(timestep) != x->shape[0] || (in->guidance && rg_numel(in->guidance) != x->shape[0]))
         rg_fail(c, RG_ERR_SHAPE, "%lld timesteps and %lld guidance values for a batch of %lld", (long long)rg_numel(timestep),
                 (long long)(in->guidance ? rg_numel(in->guidance) : 0), (long long)x->shape[0]);
@@ -343,7 +357,8 @@ static bool inputs_fit(rg_ctx *c, const flux *f, const rg_tensor *x, const rg_te
     return !c->error;
 }
 
-static rg_tensor *flux_forward(rg_ctx *c, const rg_denoiser *m, const rg_tensor *x, const rg_tensor *timestep, const rg_denoiser_inputs *in)
+static rg_tensor *flux_forward(rg_ctx *c, const rg_denoiser *m, const rg_tensor *x, const rg_tensor *timestep,
+                               const rg_denoiser_inputs *in)
 {
     const flux *f = (const flux *)m;
 
@@ -381,7 +396,8 @@ static rg_tensor *flux_forward(rg_ctx *c, const rg_denoiser *m, const rg_tensor 
 int rg_flux_detect(rg_ctx *c, const rg_weights *w, rg_flux_config *out)
 {
     const bool has_double = rg_weights_has(w, "double_blocks.0.img_attn.norm.key_norm.scale");
-    const int64_t head = rg_weights_dim(w, has_double ? "double_blocks.0.img_attn.norm.key_norm.scale" : "single_blocks.0.norm.key_norm.scale", 0);
+    const int64_t head = rg_weights_dim(w, has_double ? "double_blocks.0.img_attn.norm.key_norm.scale"
+                                                      : "single_blocks.0.norm.key_norm.scale", 0);
     rg_flux_config k = {
         .hidden = rg_weights_dim(w, "img_in.weight", 0),
         .in_channels = rg_weights_dim(w, "img_in.weight", 1) / (PATCH * PATCH),
@@ -395,8 +411,9 @@ int rg_flux_detect(rg_ctx *c, const rg_weights *w, rg_flux_config *out)
     };
 
     if (head < 8 || head % 4 || k.hidden < head || k.hidden % head || k.in_channels < 1 || k.out_channels < 1)
-        return rg_fail(c, RG_ERR_SHAPE, "%s: no Flux model has hidden size %lld with heads of %lld, %lld channels in and %lld out",
-                       rg_weights_path(w), (long long)k.hidden, (long long)head, (long long)k.in_channels, (long long)k.out_channels);
+        return rg_fail(c, RG_ERR_SHAPE, "%s: no Flux model has hidden size %lld, heads of %lld, %lld channels in and %lld out",
+                       rg_weights_path(w), (long long)k.hidden, (long long)head, (long long)k.in_channels,
+                       (long long)k.out_channels);
     k.n_heads = k.hidden / head;
     k.mlp_hidden = has_double ? rg_weights_dim(w, "double_blocks.0.img_mlp.0.weight", 0)
                               : rg_weights_dim(w, "single_blocks.0.linear1.weight", 0) - 3 * k.hidden;

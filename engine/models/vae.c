@@ -207,7 +207,8 @@ bool rg_vae_is_latent(rg_ctx *c, const rg_vae *vae, const rg_tensor *samples)
     if (c->error || !samples)
         return false;
     if (samples->n_dims != 4 || samples->shape[1] != vae->latent_channels || samples->shape[2] < 1 || samples->shape[3] < 1) {
-        rg_fail(c, RG_ERR_SHAPE, "latent has shape %s, this VAE wants [B, %d, H, W]", rg_shape_text(samples, text, sizeof text), vae->latent_channels);
+        rg_fail(c, RG_ERR_SHAPE, "latent has shape %s, this VAE wants [B, %d, H, W]", rg_shape_text(samples, text, sizeof text),
+                vae->latent_channels);
         return false;
     }
     return true;

@@ -20,8 +20,10 @@ rg_tensor *rg_vae_encode(rg_ctx *c, const rg_vae *vae, const rg_tensor *pixels);
  * wide and half as high, and the other way round. Sizes in latent (decode) or picture (encode) pixels. Progress goes to c,
  * one step a tile. RG_ERR_INVALID when more than one tile is needed and half a tile is not larger than the overlap.
  */
-rg_tensor *rg_vae_decode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *samples, int64_t tile_x, int64_t tile_y, int64_t overlap);
-rg_tensor *rg_vae_encode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *pixels, int64_t tile_x, int64_t tile_y, int64_t overlap);
+rg_tensor *rg_vae_decode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *samples, int64_t tile_x, int64_t tile_y,
+                               int64_t overlap);
+rg_tensor *rg_vae_encode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *pixels, int64_t tile_x, int64_t tile_y,
+                               int64_t overlap);
 
 int rg_vae_latent_channels(const rg_vae *vae);     /* Cz: 16 for Flux, 4 for Stable Diffusion */
 int rg_vae_scale(const rg_vae *vae);                /* picture pixels per latent pixel: 8 */

@@ -44,11 +44,11 @@ struct rg_vae {
     rg_conv_weight quant_conv, post_quant_conv;     /* 1 x 1; Stable Diffusion has them, Flux has not */
 };
 
-/* Latent [B, Cz, H, W] -> picture [B, 3, 8H, 8W] float32 in -1..1; one picture [1, 3, H, W] in -1..1 -> latent. The bare networks. */
+/* The bare networks: latent [B, Cz, H, W] -> picture [B, 3, 8H, 8W] in -1..1, and back; float32. */
 rg_tensor *rg_vae_run_decoder(rg_ctx *c, const rg_vae *vae, const rg_tensor *z);
 rg_tensor *rg_vae_run_encoder(rg_ctx *c, const rg_vae *vae, const rg_tensor *x);
 
-/* Picture [B, H, W, 3 or more] in 0..1 -> the [B, 3, H', W'] view in -1..1 that an encoder takes; sides cropped to multiples of the scale. */
+/* Picture [B, H, W, 3 or more] in 0..1 -> [B, 3, H', W'] in -1..1, which an encoder takes; sides cropped to multiples of the scale. */
 rg_tensor *rg_vae_pixels_in(rg_ctx *c, const rg_vae *vae, const rg_tensor *pixels);
 
 /* True for a latent that this model decodes; fails with RG_ERR_SHAPE otherwise. */

@@ -19,10 +19,12 @@ typedef struct layout {
 } layout;
 
 static const layout layouts[] = {
-    { "decoder.up_blocks.0.resnets.0.norm1.weight", "%s.%s_blocks.", "%s.%s_blocks.%d.resnets.", "%s.%s_blocks.%d.%ssamplers.0.", true,
+    { "decoder.up_blocks.0.resnets.0.norm1.weight",
+      "%s.%s_blocks.", "%s.%s_blocks.%d.resnets.", "%s.%s_blocks.%d.%ssamplers.0.", true,
       "%s.mid_block.resnets.0.", "%s.mid_block.resnets.1.", "%s.mid_block.attentions.0.", "conv_shortcut", "conv_norm_out",
       "group_norm", "to_q", "to_k", "to_v", "to_out.0", 2 },
-    { "decoder.conv_in.weight", "%s.%s.", "%s.%s.%d.block.", "%s.%s.%d.%ssample.", false,
+    { "decoder.conv_in.weight",
+      "%s.%s.", "%s.%s.%d.block.", "%s.%s.%d.%ssample.", false,
       "%s.mid.block_1.", "%s.mid.block_2.", "%s.mid.attn_1.", "nin_shortcut", "norm_out", "norm", "q", "k", "v", "proj_out", 4 },
 };
 
@@ -66,12 +68,12 @@ static int load_attention(rg_ctx *c, rg_weights *w, const layout *l, vae_attenti
     snprintf(name, sizeof name, "%squery.weight", stem);    /* diffusers' first names */
     const bool is_old = l->attn_dims == 2 && rg_weights_has(w, name);
     const rg_weight_row norm = NORM(l->attn_norm, a->norm, C);
-    const char *const names[] = { is_old ? "query" : l->q, is_old ? "key" : l->k, is_old ? "value" : l->v, is_old ? "proj_attn" : l->proj_out };
+    const char *const old[] = { "query", "key", "value", "proj_attn" }, *const current[] = { l->q, l->k, l->v, l->proj_out };
     rg_conv_weight *const fields[] = { &a->q, &a->k, &a->v, &a->proj_out };
     int ret = rg_weights_load(c, w, &norm, 1, "%s", stem);
 
     for (int i = 0; i < 4 && ret == 0; i++) {
-        const rg_weight_row row = { .name = names[i], .kind = RG_W_KIND_CONV, .to.conv = fields[i], .n_dims = l->attn_dims,
+        const rg_weight_row row = { .name = is_old ? old[i] : current[i], .kind = RG_W_KIND_CONV, .to.conv = fields[i], .n_dims = l->attn_dims,
                                     .shape = { C, C, 1, 1 } };
         ret = rg_weights_load(c, w, &row, 1, "%s", stem);
     }
@@ -87,7 +89,8 @@ static int load_levels(rg_ctx *c, rg_weights *w, const layout *l, vae_half *h, c
     snprintf(stem, sizeof stem, l->levels, side, way);
     h->n_levels = rg_weights_count_blocks(w, stem);
     if (h->n_levels < 1 || h->n_levels > VAE_MAX_LEVELS)
-        return rg_fail(c, RG_ERR_SHAPE, "%s: %s* has %d levels, wanted 1 to %d", rg_weights_path(w), stem, h->n_levels, VAE_MAX_LEVELS);
+        return rg_fail(c, RG_ERR_SHAPE, "%s: %s* has %d levels, wanted 1 to %d", rg_weights_path(w), stem, h->n_levels,
+                       VAE_MAX_LEVELS);
     for (int i = 0; i < h->n_levels && ret == 0; i++) {
         const int number = l->is_up_reversed && way[0] == 'u' ? h->n_levels - 1 - i : i;
         vae_level *level = &h->levels[i];
@@ -147,17 +150,20 @@ static int check_chain(rg_ctx *c, const rg_weights *w, const vae_half *h, const 
     int64_t at = h->conv_in.weight->shape[0];
 
     for (int k = 0; k < h->n_levels; k++) {
-        const vae_level *l = &h->levels[is_decoder ? h->n_levels - 1 - k : k];
+        const int number = is_decoder ? h->n_levels - 1 - k : k;
+        const vae_level *l = &h->levels[number];
+
         for (int j = 0; j <= l->n_blocks; j++) {
             const rg_conv_weight *conv = j < l->n_blocks ? &l->blocks[j].conv1 : &l->resample;
             if (conv->weight && conv->weight->shape[1] != at)
-                return rg_fail(c, RG_ERR_SHAPE, "%s: level %d of the VAE's %s passes on %lld channels where the next layer wants %lld",
-                               rg_weights_path(w), is_decoder ? h->n_levels - 1 - k : k, side, (long long)at, (long long)conv->weight->shape[1]);
+                return rg_fail(c, RG_ERR_SHAPE, "%s: a layer in level %d of the VAE's %s gets %lld channels, wanted %lld", rg_weights_path(w),
+                               number, side, (long long)at, (long long)conv->weight->shape[1]);
             at = conv->weight ? conv->weight->shape[0] : at;
         }
     }
     if (at % 32)
-        return rg_fail(c, RG_ERR_SHAPE, "%s: the VAE's %s has %lld channels, which do not divide into 32 groups", rg_weights_path(w), side, (long long)at);
+        return rg_fail(c, RG_ERR_SHAPE, "%s: the VAE's %s has %lld channels, which do not divide into 32 groups",
+                       rg_weights_path(w), side, (long long)at);
     return 0;
 }
 
@@ -175,7 +181,8 @@ int rg_vae_load(rg_ctx *c, rg_weights *w, rg_vae **out)
     vae->has_quant = rg_weights_has(w, "post_quant_conv.weight");
     vae->latent_channels = (int)rg_weights_dim(w, vae->has_quant ? "post_quant_conv.weight" : "decoder.conv_in.weight", 1);
 
-    if ((ret = load_half(c, w, l, &vae->decoder, "decoder", "up")) < 0 || (ret = check_chain(c, w, &vae->decoder, "decoder", true)) < 0)
+    if ((ret = load_half(c, w, l, &vae->decoder, "decoder", "up")) < 0 ||
+        (ret = check_chain(c, w, &vae->decoder, "decoder", true)) < 0)
         goto done;
     if (vae->has_encoder && ((ret = load_half(c, w, l, &vae->encoder, "encoder", "down")) < 0 ||
                              (ret = check_chain(c, w, &vae->encoder, "encoder", false)) < 0))
@@ -189,7 +196,8 @@ int rg_vae_load(rg_ctx *c, rg_weights *w, rg_vae **out)
         if ((ret = rg_weights_load(c, w, rows, vae->has_encoder ? 2 : 1, "%s", "")) < 0)
             goto done;
     } else if (vae->has_encoder && z2 != 2 * z) {
-        ret = rg_fail(c, RG_ERR_SHAPE, "%s: the encoder makes %lld channels, wanted mean and variance of %lld", rg_weights_path(w), (long long)z2, (long long)z);
+        ret = rg_fail(c, RG_ERR_SHAPE, "%s: the encoder makes %lld channels, wanted mean and variance of %lld",
+                      rg_weights_path(w), (long long)z2, (long long)z);
         goto done;
     }
     if ((ret = rg_weights_finish(c, w, NULL)) < 0)

@@ -1,10 +1,11 @@
 /*
- * Encoding and decoding in overlapping tiles. Each tile is weighed by a ramp that rises over the overlap from every side, edges of the
- * picture included; sums of weighed tiles are divided by sums of weights. Three passes with tiles of different proportions are
- * averaged, so that seams do not line up.
+ * Encoding and decoding in overlapping tiles. Each tile is weighed by a ramp that rises over the overlap from every side, edges
+ * of the picture included; sums of weighed tiles are divided by sums of weights. Three passes with tiles of different
+ * proportions are averaged, so that seams do not line up.
  *
- * Source: ComfyUI utils.py, tiled_scale, and sd.py, decode_tiled_ and encode_tiled_. Easy to get wrong: the last tile of a row keeps
- * its start and gets shorter; a ramp longer than a tile is left out altogether; sizes are rounded half to even, as Python does.
+ * Source: ComfyUI utils.py, tiled_scale, and sd.py, decode_tiled_ and encode_tiled_. Easy to get wrong: the last tile of a row
+ * keeps its start and gets shorter; a ramp longer than a tile is left out altogether; sizes are rounded half to even, as Python
+ * does.
  */
 #include <math.h>
 #include <string.h>
@@ -150,9 +151,11 @@ static rg_tensor *three_passes(rg_ctx *c, tiling *t, const rg_tensor *x, const i
     return c->error ? NULL : out;
 }
 
-rg_tensor *rg_vae_decode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *samples, int64_t tile_x, int64_t tile_y, int64_t overlap)
+rg_tensor *rg_vae_decode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *samples, int64_t tile_x, int64_t tile_y,
+                               int64_t overlap)
 {
-    tiling t = { .vae = vae, .run = rg_vae_run_decoder, .scale = vae->scale, .channels = vae->decoder.conv_out.weight->shape[0], .overlap = overlap };
+    tiling t = { .vae = vae, .run = rg_vae_run_decoder, .scale = vae->scale, .overlap = overlap,
+                 .channels = vae->decoder.conv_out.weight->shape[0] };
     const int64_t tiles[3][2] = { { tile_y * 2, tile_x / 2 }, { tile_y / 2, tile_x * 2 }, { tile_y, tile_x } };
 
     if (!rg_vae_is_latent(c, vae, samples))
@@ -163,9 +166,11 @@ rg_tensor *rg_vae_decode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *sa
     return out;
 }
 
-rg_tensor *rg_vae_encode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *pixels, int64_t tile_x, int64_t tile_y, int64_t overlap)
+rg_tensor *rg_vae_encode_tiled(rg_ctx *c, const rg_vae *vae, const rg_tensor *pixels, int64_t tile_x, int64_t tile_y,
+                               int64_t overlap)
 {
-    tiling t = { .vae = vae, .run = rg_vae_run_encoder, .scale = 1.0 / vae->scale, .channels = vae->latent_channels, .overlap = overlap };
+    tiling t = { .vae = vae, .run = rg_vae_run_encoder, .scale = 1.0 / vae->scale, .overlap = overlap,
+                 .channels = vae->latent_channels };
     const int64_t tiles[3][2] = { { tile_y, tile_x }, { tile_y / 2, tile_x * 2 }, { tile_y * 2, tile_x / 2 } };
     const int s = rg_scope_begin(c);
     rg_tensor *x = rg_vae_pixels_in(c, vae, pixels), *out = x ? three_passes(c, &t, x, tiles) : NULL;

@@ -30,16 +30,17 @@ static rg_tensor *latent(rg_ctx *c, test_fixture *f, const char *name)
     return rg_to(c, test_get(f, c, name), RG_F32);
 }
 
-/* name, and the result of running it */
+/* What is done with the toy: the sizes are those of tools/reference/vae.py. */
 typedef rg_tensor *toy_fn(rg_ctx *c, test_fixture *f, const rg_vae *vae);
 
-static rg_tensor *decode(rg_ctx *c, test_fixture *f, const rg_vae *v) { return rg_vae_decode(c, v, latent(c, f, "decode.z")); }
-static rg_tensor *encode(rg_ctx *c, test_fixture *f, const rg_vae *v) { return rg_vae_encode(c, v, picture(c, f, "encode.pixels")); }
-static rg_tensor *decode_tiled(rg_ctx *c, test_fixture *f, const rg_vae *v) { return rg_vae_decode_tiled(c, v, latent(c, f, "decode_tiled.z"), 8, 8, 2); }
-static rg_tensor *decode_wide(rg_ctx *c, test_fixture *f, const rg_vae *v) { return rg_vae_decode_tiled(c, v, latent(c, f, "decode_tiled.z"), 16, 12, 3); }
-static rg_tensor *decode_bare(rg_ctx *c, test_fixture *f, const rg_vae *v) { return rg_vae_decode_tiled(c, v, latent(c, f, "decode_tiled.z"), 8, 8, 0); }
-static rg_tensor *encode_tiled(rg_ctx *c, test_fixture *f, const rg_vae *v) { return rg_vae_encode_tiled(c, v, picture(c, f, "encode_tiled.pixels"), 16, 16, 4); }
-static rg_tensor *encode_wide(rg_ctx *c, test_fixture *f, const rg_vae *v) { return rg_vae_encode_tiled(c, v, picture(c, f, "encode_tiled.pixels"), 32, 24, 6); }
+#define TOY(name, ...) static rg_tensor *name(rg_ctx *c, test_fixture *f, const rg_vae *v) { return __VA_ARGS__; }
+TOY(decode,       rg_vae_decode(c, v, latent(c, f, "decode.z")))
+TOY(encode,       rg_vae_encode(c, v, picture(c, f, "encode.pixels")))
+TOY(decode_tiled, rg_vae_decode_tiled(c, v, latent(c, f, "decode_tiled.z"), 8, 8, 2))
+TOY(decode_wide,  rg_vae_decode_tiled(c, v, latent(c, f, "decode_tiled.z"), 16, 12, 3))
+TOY(decode_bare,  rg_vae_decode_tiled(c, v, latent(c, f, "decode_tiled.z"), 8, 8, 0))
+TOY(encode_tiled, rg_vae_encode_tiled(c, v, picture(c, f, "encode_tiled.pixels"), 16, 16, 4))
+TOY(encode_wide,  rg_vae_encode_tiled(c, v, picture(c, f, "encode_tiled.pixels"), 32, 24, 6))
 
 static const struct { const char *name; toy_fn *fn; } toys[] = {
     { "decode", decode }, { "encode", encode }, { "decode_tiled", decode_tiled }, { "decode_tiled_wide", decode_wide },
@@ -143,7 +144,8 @@ TEST(vae_reads_diffusers_layout)
     close(fd);
     rg_safetensors_open(c, test_demo_path("vae/ae-demo.safetensors"), &demo);
     for (int is_old = 0; names && demo && is_old < 2; is_old++) {
-        static const char *const renamed[][2] = { { "to_q", "query" }, { "to_k", "key" }, { "to_v", "value" }, { "to_out.0", "proj_attn" } };
+        static const char *const renamed[][2] = { { "to_q", "query" }, { "to_k", "key" }, { "to_v", "value" },
+                                                  { "to_out.0", "proj_attn" } };
         rg_named_tensor tensors[300];
         char text[300][96];
         int n = 0;
@@ -154,7 +156,8 @@ TEST(vae_reads_diffusers_layout)
             snprintf(text[n], sizeof text[n], "%s", theirs);
             for (int i = 0; is_old && i < 4; i++)
                 if ((found = strstr(theirs, renamed[i][0])))
-                    snprintf(text[n], sizeof text[n], "%.*s%s%s", (int)(found - theirs), theirs, renamed[i][1], found + strlen(renamed[i][0]));
+                    snprintf(text[n], sizeof text[n], "%.*s%s%s", (int)(found - theirs), theirs, renamed[i][1],
+                             found + strlen(renamed[i][0]));
             rg_tensor *t = rg_safetensors_get(c, demo, ours);
             if (t && strstr(theirs, "attentions") && t->n_dims == 4)
                 t = rg_view2(c, t, t->shape[0], t->shape[1]);
