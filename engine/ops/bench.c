@@ -358,7 +358,8 @@ int rg_bench_ops(rg_ctx *c, const rg_bench_options *o)
                 c->device.type == RG_CPU ? "\nrates by the clock and per second of one processor, each with its percentage of the ceiling" : "");
     if (c->device.type == RG_CPU) {
         const rg_dtype t = c->compute_dtype == RG_BF16 ? RG_BF16 : RG_F32;
-        const row *r = ceiling_row(&b, 4096, 4096, 4096, t);
+        const int64_t large = o->size > 0 && o->size < 512 ? 1024 : 4096;
+        const row *r = ceiling_row(&b, large, large, large, t);
         const row *flux = ceiling_row(&b, n_img, 3 * D, D, t);
         if (r) {                        /* the better of the two is what the chip can do */
             b.ceiling = fmax(r->flop / r->wall, flux ? flux->flop / flux->wall : 0);
@@ -367,7 +368,7 @@ int rg_bench_ops(rg_ctx *c, const rg_bench_options *o)
         print_row(&b, r);
         print_row(&b, flux);
         if (t == RG_BF16)
-            print_row(&b, ceiling_row(&b, 4096, 4096, 4096, RG_F32));
+            print_row(&b, ceiling_row(&b, large, large, large, RG_F32));
     } else if (!c->error) {
         operands p = { .x = filled(&b, c->compute_dtype, 2, (const int64_t[]){ 8192, 8192 }) };
         p.w.weight = p.x;
