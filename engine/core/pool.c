@@ -1,7 +1,8 @@
 /*
  * The caching allocator. Sizes are rounded up to one of eight classes per power of two (12.5% waste at most), so a freed block
- * fits the next tensor of about the same size; each class is a stack. What waits is bounded on the CPU, where the system can
- * use the memory too; on a GPU everything waits until an allocation fails.
+ * fits the next tensor of about the same size; each class is a stack. On the CPU, where the system can use the memory too, what
+ * waits is bounded: used and waiting blocks together stay near the most that was ever in use at once, the largest waiting ones go
+ * first. On a GPU everything waits until an allocation fails.
  */
 #include "engine/core/pool.h"
 
@@ -11,7 +12,7 @@
 #include "engine/ops/backend.h"
 
 enum { N_CLASSES = 64 * 8 };
-static const size_t MAX_WAITING = (size_t)512 << 20;    /* CPU: bytes that may wait beyond what is in use */
+static const size_t SLACK = (size_t)8 << 20;    /* CPU: bytes that may wait beyond the peak, besides a sixteenth of it */
 
 /* Embedded in each storage header, so that freeing never allocates. */
 typedef struct waiting_block {
@@ -74,32 +75,58 @@ static pool_storage *storage_of(waiting_block *node)
     return (pool_storage *)((char *)node - offsetof(pool_storage, node));
 }
 
-/* The last holder of a storage let go: its block waits, or goes if too much waits already. */
+/* The last holder of a storage let go: its block waits. */
 static void storage_free(void *self)
 {
     pool_storage *s = self;
     rg_pool *pool = s->base.pool;
-    bool must_wait;
 
     pthread_mutex_lock(&pool->lock);
     pool->in_use -= s->class_bytes;
-    must_wait = pool->device.type != RG_CPU || pool->waiting + s->class_bytes <= MAX_WAITING;
-    if (must_wait) {
-        s->node.next = pool->classes[s->class];
-        pool->classes[s->class] = &s->node;
-        pool->waiting += s->class_bytes;
-    }
+    s->node.next = pool->classes[s->class];
+    pool->classes[s->class] = &s->node;
+    pool->waiting += s->class_bytes;
     pthread_mutex_unlock(&pool->lock);
-    if (!must_wait) {
+    rg_unref(pool);
+}
+
+/*
+ * Before a fresh block is taken on the CPU: unlink waiting ones, largest first, until all together stay near the peak. Called
+ * locked, with the new block counted as in use; the caller gives the unlinked ones back once it has unlocked.
+ */
+static waiting_block *unlink_surplus(rg_pool *pool)
+{
+    const size_t allowed = pool->peak + pool->peak / 16 + SLACK;
+    waiting_block *surplus = NULL;
+
+    if (pool->device.type != RG_CPU)
+        return NULL;
+    for (int i = N_CLASSES - 1; i >= 0 && pool->in_use + pool->waiting > allowed; i--) {
+        while (pool->classes[i] && pool->in_use + pool->waiting > allowed) {
+            waiting_block *node = pool->classes[i];
+            pool->classes[i] = node->next;
+            node->next = surplus;
+            surplus = node;
+            pool->waiting -= storage_of(node)->class_bytes;
+        }
+    }
+    return surplus;
+}
+
+static void give_back(rg_pool *pool, waiting_block *blocks)
+{
+    while (blocks) {
+        pool_storage *s = storage_of(blocks);
+        blocks = blocks->next;
         pool->backend->free(s->base.data);
         rg_free(s);
     }
-    rg_unref(pool);
 }
 
 rg_storage *rg_pool_alloc(rg_ctx *c, rg_pool *pool, size_t nbytes)
 {
     pool_storage *s = NULL;
+    waiting_block *surplus = NULL;
     size_t class_bytes;
     const int class = class_of(nbytes, &class_bytes);
 
@@ -118,8 +145,11 @@ rg_storage *rg_pool_alloc(rg_ctx *c, rg_pool *pool, size_t nbytes)
     pool->in_use += class_bytes;
     if (pool->in_use > pool->peak)
         pool->peak = pool->in_use;
+    if (!s)
+        surplus = unlink_surplus(pool);
     pthread_mutex_unlock(&pool->lock);
 
+    give_back(pool, surplus);
     if (!s) {
         void *data = pool->backend->alloc(c, class_bytes);
         if (!data) {                    /* what waits may be what is missing */
@@ -163,12 +193,7 @@ void rg_pool_trim(rg_pool *pool)
     }
     pool->waiting = 0;
     pthread_mutex_unlock(&pool->lock);
-    while (all) {
-        pool_storage *s = storage_of(all);
-        all = all->next;
-        pool->backend->free(s->base.data);
-        rg_free(s);
-    }
+    give_back(pool, all);
 }
 
 size_t rg_pool_bytes(const rg_pool *pool)
