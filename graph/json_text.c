@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/core/ctx.h"
+#include "engine/core/utf8.h"
 #include "nodes/utils/float_text.h"
 
 /* ---- growing text ---------------------------------------------------------------------------------------------- */
@@ -152,46 +153,11 @@ static const char *seen(const struct reader *r, char text[24])
     return text;
 }
 
-/* Length of the UTF-8 sequence at p, or 0 if it is none (overlong, surrogate, beyond U+10FFFF, cut short). */
-static int utf8_length(const unsigned char *p, const unsigned char *end)
-{
-    const unsigned char c = p[0];
-    int n;
-
-    if (c < 0x80)
-        return 1;
-    n = c >= 0xc2 && c < 0xe0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    if (!n || end - p < n)
-        return 0;
-    for (int i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] >= 0xa0) || (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] >= 0x90))
-        return 0;
-    return n;
-}
-
 static void add_utf8(rg_text *t, uint32_t u)
 {
     char out[4];
-    int n = 0;
 
-    if (u < 0x80) {
-        out[n++] = (char)u;
-    } else if (u < 0x800) {
-        out[n++] = (char)(0xc0 | u >> 6);
-        out[n++] = (char)(0x80 | (u & 0x3f));
-    } else if (u < 0x10000) {
-        out[n++] = (char)(0xe0 | u >> 12);
-        out[n++] = (char)(0x80 | (u >> 6 & 0x3f));
-        out[n++] = (char)(0x80 | (u & 0x3f));
-    } else {
-        out[n++] = (char)(0xf0 | u >> 18);
-        out[n++] = (char)(0x80 | (u >> 12 & 0x3f));
-        out[n++] = (char)(0x80 | (u >> 6 & 0x3f));
-        out[n++] = (char)(0x80 | (u & 0x3f));
-    }
-    rg_text_add_bytes(t, out, (size_t)n);
+    rg_text_add_bytes(t, out, (size_t)rg_utf8_put(out, u));
 }
 
 /* Four hex digits at p as a number, or -1. */
@@ -272,7 +238,7 @@ static void read_string(struct reader *r, rg_text *t)
         } else if ((unsigned char)*r->p < 0x20) {
             read_fail(r, r->p, "a control character (0x%02x) in a string must be escaped", (unsigned char)*r->p);
         } else {
-            const int n = utf8_length((const unsigned char *)r->p, (const unsigned char *)r->end);
+            const int n = rg_utf8_length(r->p, (size_t)(r->end - r->p));
 
             if (!n)
                 read_fail(r, r->p, "byte 0x%02x is not UTF-8", (unsigned char)*r->p);

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/core/utf8.h"
+
 /* What a character is to the CLIP tokenizer. */
 typedef enum rg_uni_class {
     RG_UNI_OTHER,                       /* punctuation, symbols, marks: [^\s\p{L}\p{N}] */
@@ -20,18 +22,6 @@ typedef enum rg_uni_class {
 } rg_uni_class;
 
 rg_uni_class rg_uni_class_of(uint32_t cp);
-
-/*
- * The next character of text[*i..n), and *i moved past it. Malformed bytes give U+FFFD, one for each longest part that could
- * have begun a character, as Python's errors="replace" does. *i < n is the caller's promise.
- */
-uint32_t rg_utf8_next(const char *text, size_t n, size_t *i);
-
-/* Write cp as UTF-8 to out (4 bytes at most) and return how many bytes that took. */
-int rg_utf8_put(char *out, uint32_t cp);
-
-/* True if all of text is well-formed UTF-8 (no surrogates, nothing above U+10FFFF, no overlong forms). */
-bool rg_utf8_is_valid(const char *text, size_t n);
 
 /* A growing list of characters. Zero it to begin, free() what `cp` points at in the end. */
 typedef struct rg_chars {

@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/core/utf8.h"
+
 enum { MAX_DEPTH = 64 };                /* of JSON values nobody reads */
 #define MAX_HEADER (100u * 1000 * 1000) /* the format's own limit */
 
@@ -142,47 +144,6 @@ static int hex4(scan *s, unsigned *out)
     return 0;
 }
 
-static int put_utf8(char *out, unsigned cp)
-{
-    if (cp < 0x80) {
-        out[0] = (char)cp;
-        return 1;
-    }
-    if (cp < 0x800) {
-        out[0] = (char)(0xC0 | cp >> 6);
-        out[1] = (char)(0x80 | (cp & 0x3F));
-        return 2;
-    }
-    if (cp < 0x10000) {
-        out[0] = (char)(0xE0 | cp >> 12);
-        out[1] = (char)(0x80 | (cp >> 6 & 0x3F));
-        out[2] = (char)(0x80 | (cp & 0x3F));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | cp >> 18);
-    out[1] = (char)(0x80 | (cp >> 12 & 0x3F));
-    out[2] = (char)(0x80 | (cp >> 6 & 0x3F));
-    out[3] = (char)(0x80 | (cp & 0x3F));
-    return 4;
-}
-
-/* Length of the valid UTF-8 sequence at p, 0 if it is none (overlong, surrogate, cut off). */
-static int utf8_length(const uint8_t *p, const uint8_t *end)
-{
-    const size_t left = (size_t)(end - p);
-    const int n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] <= 0xDF ? 2 : p[0] <= 0xEF ? 3 : p[0] <= 0xF4 ? 4 : 0;
-
-    if (n == 0 || left < (size_t)n)
-        return 0;
-    for (int i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||       /* overlong, surrogates, */
-        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))         /* overlong, past U+10FFFF */
-        return 0;
-    return n;
-}
-
 /* A string, decoded into the arena and ended by NUL; so it must not contain one. */
 static int scan_string(scan *s, const char **out)
 {
@@ -201,7 +162,7 @@ static int scan_string(scan *s, const char **out)
         if (*s->p < 0x20)
             return bad(s, "a control character stands in a string");
         if (*s->p != '\\') {
-            const int n = utf8_length(s->p, s->end);
+            const int n = rg_utf8_length((const char *)s->p, (size_t)(s->end - s->p));
             if (n == 0)
                 return bad(s, "not UTF-8");
             memcpy(to, s->p, (size_t)n);
@@ -237,7 +198,7 @@ static int scan_string(scan *s, const char **out)
         }
         if (cp == 0)
             return bad(s, "a NUL stands in a string");
-        to += put_utf8(to, cp);
+        to += rg_utf8_put(to, cp);
     }
     s->p++;
     *to++ = 0;
