@@ -1,0 +1,142 @@
+/* The inside of the HTTP server, shared by http.c, request.c, files.c and websocket.c. All of a conn belongs to the loop thread. */
+#ifndef RG_SERVER_CONN_H
+#define RG_SERVER_CONN_H
+
+#include <libwebsockets.h>
+#include <stdatomic.h>
+
+#include "graph/json_text.h"
+#include "server/http.h"
+#include "server/http_parse.h"
+
+/* Bytes that go out, perhaps to many connections. Counted on the loop thread alone. */
+typedef struct out_bytes {
+    int n_holders;
+    size_t n_bytes;
+    char bytes[];
+} out_bytes;
+
+out_bytes *out_bytes_new(const void *bytes, size_t n_bytes);    /* one holder; bytes NULL: to be filled */
+void out_bytes_unref(out_bytes *b);
+
+typedef struct out_item {
+    struct out_item *next;
+    out_bytes *bytes;                   /* or a piece of a file: */
+    int fd;
+    size_t at, end;
+} out_item;
+
+typedef enum conn_state {
+    CONN_HEAD,                          /* reading a request head */
+    CONN_BODY,                          /* reading its body */
+    CONN_ANSWER,                        /* somebody works on the answer */
+    CONN_STREAM,                        /* the answer is a stream that goes on */
+    CONN_SOCKET,                        /* a WebSocket */
+    CONN_DRAIN                          /* all is said; what the client still sends is thrown away, then it is closed */
+} conn_state;
+
+typedef struct conn {
+    rg_server *server;
+    struct lws *wsi;
+    struct conn *prev, *next;
+    conn_state state;
+    char *in;
+    size_t n_in, in_capacity;
+    out_item *out_first, *out_last;
+    size_t n_out;                       /* bytes waiting */
+    bool is_closing, is_killed, is_paused, is_shut;
+    double since;                       /* when it last got on */
+    rg_request *request;
+    rg_socket *socket;
+} conn;
+
+typedef struct route {
+    struct route *next;
+    const char *method, *pattern;
+    int flags;
+    rg_handler *handler;
+    void *user;
+} route;
+
+enum { MAX_PARAMS = 4, MAX_QUERIES = 16 };
+
+struct rg_request {
+    rg_server *server;
+    conn *conn;                         /* loop thread; NULL: the client is gone */
+    rg_request *next;                   /* in the workers' queue */
+    char *head_bytes;
+    rg_http_head head;
+    const route *route;
+    char *params[MAX_PARAMS];
+    struct { const char *name; char *value; } queries[MAX_QUERIES];
+    int n_queries;
+    char *body;
+    size_t n_body, body_capacity;
+    rg_chunked chunked;
+    bool is_head, is_held, is_finished;
+    atomic_bool is_gone;
+    void (*on_gone)(void *user, rg_request *r);
+    void *on_gone_user;
+    /* the answer */
+    int status;                         /* 0: none yet */
+    bool is_raised;                     /* an error as ComfyUI raises them: no CORS headers */
+    bool is_stream, has_cache_control;
+    rg_text headers;
+    char *bytes;                        /* rg_free() */
+    size_t n_bytes;
+    int fd;                             /* -1: none */
+    size_t file_at, file_end;
+};
+
+struct rg_socket {
+    conn *conn;
+    rg_socket *prev, *next;
+    char *sid;
+    bool is_silent, has_metadata, had_first;
+    char *message;                      /* fragments of a message so far */
+    size_t n_message;
+    int opcode;
+};
+
+struct rg_server {
+    struct lws_context *context;
+    struct lws_vhost *vhosts[8];
+    int n_vhosts, port;
+    rg_server_options options;
+    char **api_keys;
+    route *routes, **routes_end;
+    conn *conns;
+    rg_socket *sockets;                 /* newest first */
+    atomic_bool is_stopping;
+    lws_sorted_usec_list_t timer;
+    pthread_mutex_t lock;               /* of what follows */
+    struct post *posts, **posts_end;
+    bool is_woken;
+    pthread_cond_t work;
+    rg_request *jobs, **jobs_end;
+    pthread_t workers[2];
+    int n_workers;
+    bool is_over;
+};
+
+double rg_server_now(void);
+
+/* http.c */
+bool conn_send(conn *c, out_bytes *b);  /* takes its own hold */
+bool conn_send_file(conn *c, int fd, size_t at, size_t end);    /* takes fd over */
+void conn_kill(conn *c);
+void conn_close_when_sent(conn *c);
+
+/* request.c */
+rg_request *request_new(conn *c);
+void request_free(rg_request *r);
+bool request_body_add(rg_request *r, const char *bytes, size_t n);
+/* Head of the answer as text; n_content -1: a stream. */
+void request_head_text(rg_request *r, int64_t n_content, bool is_closing, rg_text *t);
+
+/* websocket.c */
+bool socket_begin(conn *c, rg_request *r);              /* false: not answered with 101 (an answer is in r) */
+bool socket_read(conn *c);                              /* frames in c->in; false: close it */
+void socket_end(conn *c);
+
+#endif

@@ -1,0 +1,970 @@
+/*
+ * Connections: what arrives becomes requests, what handlers answer goes out. One request at a time per connection; bytes of the
+ * next wait. Output is a list of pieces, so that a file is read as the client takes it and a broadcast is stored once.
+ *
+ * Limits against slow or greedy clients: a head within 30 s, a body that gets on every 60 s, output that gets on every 60 s,
+ * 75 s of idleness between requests, bounded input while an answer is made.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/core/ctx.h"
+#include "server/conn.h"
+
+enum { WRITE_PIECE = 65536, MAX_WAITING_INPUT = 65536, HEAD_SECONDS = 30, IDLE_SECONDS = 75, STALL_SECONDS = 60, DRAIN_SECONDS = 2 };
+
+typedef struct post {
+    struct post *next;
+    void (*fn)(void *arg);
+    void *arg;
+} post;
+
+double rg_server_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- output ---------------------------------------------------------------------------------------------------------------- */
+
+out_bytes *out_bytes_new(const void *bytes, size_t n_bytes)
+{
+    out_bytes *b = rg_malloc(sizeof(*b) + n_bytes + 1);
+
+    if (!b)
+        return NULL;
+    b->n_holders = 1;
+    b->n_bytes = n_bytes;
+    if (bytes)
+        memcpy(b->bytes, bytes, n_bytes);
+    return b;
+}
+
+void out_bytes_unref(out_bytes *b)
+{
+    if (b && --b->n_holders == 0)
+        rg_free(b);
+}
+
+static bool add_item(conn *c, out_item item)
+{
+    out_item *o = rg_malloc(sizeof(*o));
+
+    if (!o)
+        return false;
+    *o = item;
+    if (!c->out_first)
+        c->since = rg_server_now();
+    *(c->out_last ? &c->out_last->next : &c->out_first) = o;
+    c->out_last = o;
+    c->n_out += item.end - item.at;
+    lws_callback_on_writable(c->wsi);
+    return true;
+}
+
+bool conn_send(conn *c, out_bytes *b)
+{
+    if (!b || !add_item(c, (out_item){ .bytes = b, .fd = -1, .end = b->n_bytes })) {
+        conn_kill(c);
+        return false;
+    }
+    b->n_holders++;
+    return true;
+}
+
+bool conn_send_file(conn *c, int fd, size_t at, size_t end)
+{
+    if (add_item(c, (out_item){ .fd = fd, .at = at, .end = end }))
+        return true;
+    close(fd);
+    conn_kill(c);
+    return false;
+}
+
+static void free_item(out_item *o)
+{
+    out_bytes_unref(o->bytes);
+    if (o->fd >= 0)
+        close(o->fd);
+    rg_free(o);
+}
+
+void conn_kill(conn *c)
+{
+    if (!c->is_killed)
+        lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+    c->is_killed = true;
+}
+
+void conn_close_when_sent(conn *c)
+{
+    c->is_closing = true;
+    lws_callback_on_writable(c->wsi);
+}
+
+/* Send one piece. False: close the connection. */
+static bool write_some(conn *c)
+{
+    static unsigned char piece[LWS_PRE + WRITE_PIECE];      /* of the loop thread */
+    size_t n = 0;
+
+    while (c->out_first && n < WRITE_PIECE) {   /* small items go together */
+        out_item *o = c->out_first;
+        size_t take = o->end - o->at < WRITE_PIECE - n ? o->end - o->at : WRITE_PIECE - n;
+
+        if (o->bytes) {
+            memcpy(piece + LWS_PRE + n, o->bytes->bytes + o->at, take);
+        } else {
+            const ssize_t got = pread(o->fd, piece + LWS_PRE + n, take, (off_t)o->at);
+            if (got <= 0)
+                return false;           /* the file has shrunk: the length that was promised cannot be kept */
+            take = (size_t)got;
+        }
+        n += take;
+        o->at += take;
+        c->n_out -= take;
+        if (o->at == o->end) {
+            c->out_first = o->next;
+            if (!c->out_first)
+                c->out_last = NULL;
+            free_item(o);
+        }
+    }
+    if (n) {
+        c->since = rg_server_now();
+        if (lws_write(c->wsi, piece + LWS_PRE, n, LWS_WRITE_RAW) < 0)
+            return false;
+        lws_callback_on_writable(c->wsi);
+        return true;
+    }
+    if (c->is_closing && !lws_partial_buffered(c->wsi)) {
+        if (c->state != CONN_DRAIN)
+            return false;
+        if (!c->is_shut)
+            shutdown(lws_get_socket_fd(c->wsi), SHUT_WR);
+        c->is_shut = true;
+    }
+    return true;
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------------------------------- */
+
+static void take_input(conn *c);
+
+/* The answer in r goes out; the connection is then ready for the next request, or closes. */
+static void send_answer(conn *c, rg_request *r)
+{
+    rg_text head = { 0 };
+    const size_t n_content = r->fd >= 0 ? r->file_end - r->file_at : r->n_bytes;
+    /* a body that was not read to its end makes what follows unreadable */
+    const bool is_whole = c->state == CONN_ANSWER;
+    const bool is_closing = !r->head.is_keep_alive || !is_whole;
+    out_bytes *b;
+
+    if (!r->status)
+        rg_respond_error(r, 500);
+    request_head_text(r, (int64_t)n_content, is_closing, &head);
+    if (head.is_failed) {
+        rg_text_release(&head);
+        conn_kill(c);
+        return;
+    }
+    const bool has_bytes = !r->is_head && r->fd < 0 && n_content && r->status != 304 && r->status != 204;
+    b = out_bytes_new(NULL, head.n_bytes + (has_bytes ? n_content : 0));
+    if (b) {
+        memcpy(b->bytes, head.data, head.n_bytes);
+        if (has_bytes)
+            memcpy(b->bytes + head.n_bytes, r->bytes, n_content);
+    }
+    rg_text_release(&head);
+    if (conn_send(c, b) && !r->is_head && r->fd >= 0 && n_content) {
+        conn_send_file(c, r->fd, r->file_at, r->file_end);
+        r->fd = -1;
+    }
+    out_bytes_unref(b);
+    c->request = NULL;
+    r->conn = NULL;
+    if (is_closing) {
+        c->state = CONN_DRAIN;
+        conn_close_when_sent(c);
+    } else {
+        c->state = CONN_HEAD;
+        c->since = rg_server_now();
+    }
+    request_free(r);
+}
+
+/* Runs on the loop thread once a request has its answer, or its stream is over. */
+static void finish(void *arg)
+{
+    rg_request *r = arg;
+    conn *c = r->conn;
+
+    if (!c) {
+        request_free(r);
+        return;
+    }
+    if (c->state == CONN_STREAM) {
+        c->request = NULL;
+        r->conn = NULL;
+        request_free(r);
+        c->state = CONN_DRAIN;
+        conn_close_when_sent(c);
+        return;
+    }
+    send_answer(c, r);
+    take_input(c);
+}
+
+void rg_request_finish(rg_request *r)
+{
+    rg_server_post(r->server, finish, r);
+}
+
+typedef struct stream_piece {
+    rg_request *request;
+    size_t n_bytes;
+    bool is_head;
+    char bytes[];
+} stream_piece;
+
+static void send_piece(void *arg)
+{
+    stream_piece *p = arg;
+    conn *c = p->request->conn;
+
+    if (c && p->is_head) {
+        c->state = CONN_STREAM;
+        c->since = rg_server_now();
+    }
+    if (c && c->state == CONN_STREAM) {
+        out_bytes *b = out_bytes_new(p->bytes, p->n_bytes);
+        conn_send(c, b);
+        out_bytes_unref(b);
+        if (c->n_out > (4u << 20))
+            conn_kill(c);
+    }
+    rg_free(p);
+}
+
+static void post_piece(rg_request *r, bool is_head, const void *bytes, size_t n_bytes)
+{
+    stream_piece *p = rg_malloc(sizeof(*p) + n_bytes + 1);
+
+    if (!p)
+        return;
+    *p = (stream_piece){ .request = r, .n_bytes = n_bytes, .is_head = is_head };
+    memcpy(p->bytes, bytes, n_bytes);
+    rg_server_post(r->server, send_piece, p);
+}
+
+void rg_stream_start(rg_request *r, int status, const char *content_type)
+{
+    rg_text t = { 0 };
+
+    r->status = status;
+    r->is_stream = true;
+    rg_respond_header(r, "Content-Type", content_type);
+    request_head_text(r, -1, true, &t);
+    if (!t.is_failed)
+        post_piece(r, true, t.data, t.n_bytes);
+    rg_text_release(&t);
+}
+
+void rg_stream_send(rg_request *r, const void *bytes, size_t n_bytes)
+{
+    post_piece(r, false, bytes, n_bytes);
+}
+
+/* ---- workers --------------------------------------------------------------------------------------------------------------------- */
+
+static void *worker(void *user)
+{
+    rg_server *s = user;
+
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->jobs && !s->is_over)
+            pthread_cond_wait(&s->work, &s->lock);
+        if (!s->jobs)
+            break;
+        rg_request *r = s->jobs;
+        if (!(s->jobs = r->next))
+            s->jobs_end = &s->jobs;
+        pthread_mutex_unlock(&s->lock);
+        r->route->handler(r, r->route->user);
+        if (!r->is_held)
+            rg_request_finish(r);
+        pthread_mutex_lock(&s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void give_to_worker(rg_server *s, rg_request *r)
+{
+    pthread_mutex_lock(&s->lock);
+    r->next = NULL;
+    *s->jobs_end = r;
+    s->jobs_end = &r->next;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- routing ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool same_key(const char *a, const char *b)
+{
+    const size_t n_a = strlen(a), n_b = strlen(b);
+    unsigned difference = n_a != n_b;
+
+    for (size_t i = 0; i < n_b; i++)    /* the time tells nothing of where they differ */
+        difference |= (unsigned char)(i < n_a ? a[i] : 0) ^ (unsigned char)b[i];
+    return difference == 0;
+}
+
+static bool has_key(const rg_server *s, const rg_request *r)
+{
+    const char *given = rg_http_field_value(&r->head, "authorization");
+    bool is_known = false;
+
+    if (!s->api_keys)
+        return true;
+    if (!given || strncasecmp(given, "Bearer ", 7))
+        return false;
+    for (char **key = s->api_keys; *key; key++)
+        is_known |= same_key(given + 7, *key);
+    return is_known;
+}
+
+/* Lists the methods of a path, "GET,HEAD,POST", for 405; or "" */
+static void allowed_methods(rg_server *s, const char *path, char out[128])
+{
+    static const char *const order[] = { "DELETE", "GET", "HEAD", "PATCH", "POST", "PUT" };
+    const char *starts[4];
+    size_t lengths[4];
+    bool is_there[6] = { 0 };
+
+    for (const route *t = s->routes; t; t = t->next) {
+        const bool is_twin = !strncmp(path, "/api/", 5) && !(t->flags & RG_ROUTE_NO_TWIN);
+        if (rg_route_match(t->pattern, path, starts, lengths) < 0 && (!is_twin || rg_route_match(t->pattern, path + 4, starts, lengths) < 0))
+            continue;
+        for (int i = 0; i < 6; i++)
+            is_there[i] |= !strcmp(order[i], t->method) || (!strcmp(order[i], "HEAD") && !strcmp(t->method, "GET"));
+    }
+    out[0] = '\0';
+    for (int i = 0; i < 6; i++)
+        if (is_there[i])
+            snprintf(out + strlen(out), 128 - strlen(out), "%s%s", *out ? "," : "", order[i]);
+}
+
+static const route *find_route(rg_server *s, rg_request *r)
+{
+    const char *method = r->is_head ? "GET" : r->head.method, *starts[4];
+    size_t lengths[4];
+
+    for (const route *t = s->routes; t; t = t->next) {
+        int n;
+
+        if (strcmp(t->method, method))
+            continue;
+        if ((n = rg_route_match(t->pattern, r->head.path, starts, lengths)) < 0 && !(t->flags & RG_ROUTE_NO_TWIN) &&
+            !strncmp(r->head.path, "/api/", 5))
+            n = rg_route_match(t->pattern, r->head.path + 4, starts, lengths);
+        if (n < 0)
+            continue;
+        for (int i = 0; i < n; i++) {
+            rg_free(r->params[i]);
+            if (!(r->params[i] = rg_malloc(lengths[i] + 1)))
+                return NULL;
+            if (!rg_percent_decode(starts[i], lengths[i], false, r->params[i]))
+                *r->params[i] = '\0';   /* a NUL in a name names nothing */
+        }
+        return t;
+    }
+    return NULL;
+}
+
+static void serve_static(rg_server *s, rg_request *r)
+{
+    char *path = rg_malloc(strlen(r->head.path) + 1), *file;
+
+    if (!s->options.static_root || !path || !rg_percent_decode(r->head.path, strlen(r->head.path), false, path) || strstr(path, "/../") ||
+        !strcmp(path + (strlen(path) < 3 ? 0 : strlen(path) - 3), "/..")) {
+        rg_free(path);
+        rg_respond_error(r, 404);
+        return;
+    }
+    const bool is_index = !strcmp(path, "/");
+    file = rg_asprintf("%s%s", s->options.static_root, is_index ? "/index.html" : path);
+    if (is_index) {
+        rg_respond_header(r, "Cache-Control", "no-cache");
+        rg_respond_header(r, "Pragma", "no-cache");
+        rg_respond_header(r, "Expires", "0");
+    }
+    if (file)
+        rg_respond_file(r, file, NULL);
+    rg_free(file);
+    rg_free(path);
+}
+
+/* A whole request is there (or its head, when it is refused at once). */
+static void dispatch(conn *c)
+{
+    rg_request *r = c->request;
+    rg_server *s = c->server;
+    char allowed[128];
+
+    c->state = CONN_ANSWER;
+    r->is_head = !strcmp(r->head.method, "HEAD");
+    if (!s->options.cors_origin && !rg_origin_is_allowed(rg_http_field_value(&r->head, "host"), rg_http_field_value(&r->head, "origin"))) {
+        rg_respond_empty(r, 403);
+        send_answer(c, r);
+        return;
+    }
+    if (!strcmp(r->head.method, "OPTIONS")) {
+        rg_respond_empty(r, 200);
+        send_answer(c, r);
+        return;
+    }
+    r->route = find_route(s, r);
+    if (!(r->route && (r->route->flags & RG_ROUTE_OPEN)) && !has_key(s, r)) {
+        rg_respond_header(r, "WWW-Authenticate", "Bearer");
+        rg_respond_error(r, 401);
+        send_answer(c, r);
+        return;
+    }
+    if (r->route && (r->route->flags & RG_ROUTE_SOCKET)) {
+        if (!socket_begin(c, r))
+            send_answer(c, r);
+        return;
+    }
+    if (r->route && (r->route->flags & RG_ROUTE_WORKER)) {
+        give_to_worker(s, r);
+        return;
+    }
+    if (r->route) {
+        r->route->handler(r, r->route->user);
+        if (r->is_held)
+            return;
+    } else {
+        allowed_methods(s, r->head.path, allowed);
+        if (*allowed) {
+            rg_respond_header(r, "Allow", allowed);
+            rg_respond_error(r, 405);
+        } else if (strcmp(r->head.method, "GET") && !r->is_head) {
+            if (s->options.static_root)
+                rg_respond_header(r, "Allow", "GET,HEAD");
+            rg_respond_error(r, s->options.static_root ? 405 : 404);
+        } else if (s->options.index_page && !s->options.static_root && !strcmp(r->head.path, "/")) {
+            rg_respond_header(r, "Cache-Control", "no-cache");
+            rg_respond(r, 200, "text/html; charset=utf-8", s->options.index_page, strlen(s->options.index_page));
+        } else {
+            serve_static(s, r);
+        }
+    }
+    send_answer(c, r);
+}
+
+/* ---- input -------------------------------------------------------------------------------------------------------------------------------- */
+
+static void refuse(conn *c, int status)
+{
+    rg_request *r = c->request ? c->request : request_new(c);
+
+    if (!r) {
+        conn_kill(c);
+        return;
+    }
+    c->request = r;
+    rg_respond_error(r, status);
+    c->state = CONN_BODY;               /* so that the connection closes after it */
+    send_answer(c, r);
+}
+
+static void refuse_body(conn *c, uint64_t n_bytes)
+{
+    rg_request *r = c->request;
+
+    r->is_raised = true;
+    rg_respond_text(r, 413, "Maximum request body size %zu exceeded, actual body size %llu", c->server->options.max_body_bytes,
+                    (unsigned long long)n_bytes);
+    send_answer(c, r);
+}
+
+static void drop_input(conn *c, size_t n)
+{
+    memmove(c->in, c->in + n, c->n_in - n);
+    c->n_in -= n;
+}
+
+/* A head from c->in. True: it is complete, go on. */
+static bool read_head(conn *c)
+{
+    rg_http_head head;
+    const char *stop = memmem(c->in, c->n_in, "\n\r\n", 3), *bare = memmem(c->in, c->n_in, "\n\n", 2);
+
+    if (!stop && !bare && c->n_in < RG_HTTP_MAX_HEAD)
+        return false;
+    char *copy = rg_malloc(c->n_in + 1);
+    if (!copy) {
+        conn_kill(c);
+        return false;
+    }
+    /* the parser cuts up what it reads: a copy of the head, which the request keeps */
+    const size_t n = c->n_in < RG_HTTP_MAX_HEAD ? c->n_in : RG_HTTP_MAX_HEAD;
+    memcpy(copy, c->in, n);
+    const int64_t used = rg_http_parse_head(copy, n, &head);
+    if (used == 0) {
+        rg_free(copy);
+        return false;
+    }
+    rg_request *r = request_new(c);
+    if (!r) {
+        rg_free(copy);
+        conn_kill(c);
+        return false;
+    }
+    c->request = r;
+    if (used < 0) {
+        rg_free(copy);
+        refuse(c, (int)-used);
+        return false;
+    }
+    r->head_bytes = copy;
+    r->head = head;
+    drop_input(c, (size_t)used);
+    c->state = CONN_BODY;
+    if (head.content_length > 0 && (uint64_t)head.content_length > c->server->options.max_body_bytes) {
+        refuse_body(c, (uint64_t)head.content_length);
+        return false;
+    }
+    if (head.is_continue_wanted && (head.content_length > 0 || head.is_chunked) && !c->n_in) {
+        out_bytes *b = out_bytes_new("HTTP/1.1 100 Continue\r\n\r\n", 25);
+        conn_send(c, b);
+        out_bytes_unref(b);
+    }
+    return true;
+}
+
+/* Body bytes from c->in. True: the body is complete. */
+static bool read_body(conn *c)
+{
+    rg_request *r = c->request;
+    size_t take = c->n_in;
+
+    if (r->head.is_chunked) {
+        size_t n_content;
+        const int64_t used = rg_chunked_decode(&r->chunked, c->in, c->n_in, &n_content);
+
+        if (used < 0) {
+            refuse(c, 400);
+            return false;
+        }
+        if (r->n_body + n_content > c->server->options.max_body_bytes) {
+            refuse_body(c, r->n_body + n_content);
+            return false;
+        }
+        if (!request_body_add(r, c->in, n_content)) {
+            conn_kill(c);
+            return false;
+        }
+        drop_input(c, (size_t)used);
+        return r->chunked.is_done;
+    }
+    if (r->head.content_length <= 0)
+        return true;
+    if (take > (size_t)r->head.content_length - r->n_body)
+        take = (size_t)r->head.content_length - r->n_body;
+    if (!request_body_add(r, c->in, take)) {
+        conn_kill(c);
+        return false;
+    }
+    drop_input(c, take);
+    return r->n_body == (size_t)r->head.content_length;
+}
+
+static void take_input(conn *c)
+{
+    while (!c->is_killed) {
+        if (c->state == CONN_HEAD) {
+            if (!c->n_in || !read_head(c))
+                break;
+        } else if (c->state == CONN_BODY) {
+            if (!read_body(c))
+                break;
+            dispatch(c);
+        } else if (c->state == CONN_SOCKET) {
+            if (!socket_read(c))
+                conn_kill(c);
+            break;
+        } else {
+            break;
+        }
+    }
+    if (c->state == CONN_DRAIN)
+        c->n_in = 0;
+    const bool must_pause = c->n_in > MAX_WAITING_INPUT && (c->state == CONN_ANSWER || c->state == CONN_STREAM);
+    if (must_pause != c->is_paused) {
+        c->is_paused = must_pause;
+        lws_rx_flow_control(c->wsi, must_pause ? 0 : 1);
+    }
+}
+
+static bool receive(conn *c, const char *bytes, size_t n)
+{
+    if (c->state == CONN_DRAIN)
+        return true;
+    if (c->n_in + n > c->in_capacity) {
+        const size_t capacity = c->n_in + n > 2 * c->in_capacity ? c->n_in + n : 2 * c->in_capacity;
+        char *in = rg_realloc(c->in, capacity);
+
+        if (!in)
+            return false;
+        c->in = in;
+        c->in_capacity = capacity;
+    }
+    memcpy(c->in + c->n_in, bytes, n);
+    c->n_in += n;
+    if (c->state == CONN_BODY || !c->out_first)
+        c->since = c->state == CONN_HEAD && c->n_in > n ? c->since : rg_server_now();   /* a head has its time as a whole */
+    take_input(c);
+    if (c->n_in == 0 && c->in_capacity > 65536) {
+        rg_free(c->in);
+        c->in = NULL;
+        c->in_capacity = 0;
+    }
+    return !c->is_killed;
+}
+
+/* ---- the event loop -------------------------------------------------------------------------------------------------------------------------- */
+
+static void run_posts(rg_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    post *p = s->posts;
+    s->posts = NULL;
+    s->posts_end = &s->posts;
+    s->is_woken = false;
+    pthread_mutex_unlock(&s->lock);
+    while (p) {
+        post *next = p->next;
+
+        p->fn(p->arg);
+        rg_free(p);
+        p = next;
+    }
+}
+
+void rg_server_post(rg_server *s, void (*fn)(void *arg), void *arg)
+{
+    post *p;
+
+    while (!(p = rg_malloc(sizeof(*p))))        /* a message that others wait for cannot be dropped */
+        usleep(1000);
+    *p = (post){ .fn = fn, .arg = arg };
+    pthread_mutex_lock(&s->lock);
+    *s->posts_end = p;
+    s->posts_end = &p->next;
+    const bool must_wake = !s->is_woken;
+    s->is_woken = true;
+    pthread_mutex_unlock(&s->lock);
+    if (must_wake)
+        lws_cancel_service(s->context);
+}
+
+static void conn_opened(rg_server *s, struct lws *wsi, conn **slot)
+{
+    conn *c = rg_calloc(1, sizeof(*c));
+
+    *slot = c;
+    if (!c)
+        return;
+    c->server = s;
+    c->wsi = wsi;
+    c->since = rg_server_now();
+    if ((c->next = s->conns))
+        c->next->prev = c;
+    s->conns = c;
+    lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
+}
+
+static void conn_closed(conn *c)
+{
+    rg_server *s = c->server;
+    rg_request *r = c->request;
+
+    c->is_killed = true;
+    if (c->socket)
+        socket_end(c);
+    if (r) {
+        r->conn = NULL;
+        atomic_store(&r->is_gone, true);
+        if (c->state == CONN_ANSWER || c->state == CONN_STREAM) {
+            if (r->on_gone)             /* whoever works on it lets go of it by rg_request_finish() */
+                r->on_gone(r->on_gone_user, r);
+        } else {
+            request_free(r);
+        }
+    }
+    if (c->next)
+        c->next->prev = c->prev;
+    *(c->prev ? &c->prev->next : &s->conns) = c->next;
+    while (c->out_first) {
+        out_item *o = c->out_first;
+        c->out_first = o->next;
+        free_item(o);
+    }
+    rg_free(c->in);
+    rg_free(c);
+}
+
+static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t n)
+{
+    struct lws_context *context = wsi ? lws_get_context(wsi) : NULL;
+    rg_server *s = context ? lws_context_user(context) : NULL;
+    conn **slot = user, *c = slot ? *slot : NULL;
+
+    switch (reason) {
+    case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
+        run_posts(s);
+        break;
+    case LWS_CALLBACK_RAW_ADOPT:
+        conn_opened(s, wsi, slot);
+        return *slot ? 0 : -1;
+    case LWS_CALLBACK_RAW_RX:
+        return c && receive(c, in, n) ? 0 : -1;
+    case LWS_CALLBACK_RAW_WRITEABLE:
+        return c && write_some(c) ? 0 : -1;
+    case LWS_CALLBACK_RAW_CLOSE:
+        if (c) {
+            *slot = NULL;
+            conn_closed(c);
+        }
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static const struct lws_protocols protocols[] = {
+    { .name = "rylagraph", .callback = on_event, .per_session_data_size = sizeof(conn *), .rx_buffer_size = 65536 },
+    { 0 }
+};
+
+/* Once a second: who has waited too long? */
+static void on_timer(lws_sorted_usec_list_t *timer)
+{
+    rg_server *s = lws_container_of(timer, rg_server, timer);
+    const double now = rg_server_now();
+
+    for (conn *c = s->conns, *next; c; c = next) {
+        next = c->next;
+        const double waited = now - c->since;
+        if ((c->out_first && waited > STALL_SECONDS) || (c->state == CONN_BODY && waited > STALL_SECONDS) ||
+            (c->state == CONN_DRAIN && !c->out_first && waited > DRAIN_SECONDS) ||
+            (c->state == CONN_HEAD && !c->out_first && waited > (c->n_in ? HEAD_SECONDS : IDLE_SECONDS)))
+            conn_kill(c);
+    }
+    if (!atomic_load(&s->is_stopping))
+        lws_sul_schedule(s->context, 0, &s->timer, on_timer, LWS_US_PER_SEC);
+}
+
+static void on_log(int level, const char *line)
+{
+    fputs(line, stderr);
+}
+
+/* One vhost per address; they share the port. */
+static int listen_on(rg_server *s, const char *address, int port)
+{
+    struct lws_context_creation_info info = {
+        .port = port, .protocols = protocols, .vhost_name = address, .listen_accept_role = "raw-skt", .listen_accept_protocol = "rylagraph",
+        .options = LWS_SERVER_OPTION_ADOPT_APPLY_LISTEN_ACCEPT_CONFIG,
+    };
+    struct in6_addr any6;
+
+    if (!strcmp(address, "0.0.0.0")) {
+        info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+    } else if (inet_pton(AF_INET6, address, &any6) == 1) {
+        info.options |= LWS_SERVER_OPTION_IPV6_V6ONLY_MODIFY | LWS_SERVER_OPTION_IPV6_V6ONLY_VALUE;
+        info.iface = IN6_IS_ADDR_UNSPECIFIED(&any6) ? NULL : address;
+    } else {
+        info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+        info.iface = address;
+    }
+    if (s->options.tls_cert) {
+        info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+        info.ssl_cert_filepath = s->options.tls_cert;
+        info.ssl_private_key_filepath = s->options.tls_key;
+    }
+    struct lws_vhost *v = lws_create_vhost(s->context, &info);
+    if (!v)
+        return RG_ERR_IO;
+    s->vhosts[s->n_vhosts++] = v;
+    s->port = lws_get_vhost_listen_port(v);
+    return 0;
+}
+
+/* libwebsockets retries a port that is taken for ever; a server that cannot listen should say so at once. */
+static int probe_port(const char *address, int port, char *error, size_t size)
+{
+    struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+    struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    const bool is_v6 = inet_pton(AF_INET6, address, &v6.sin6_addr) == 1;
+    const int one = 1;
+    int fd, ret = 0;
+
+    if (!is_v6 && inet_pton(AF_INET, address, &v4.sin_addr) != 1) {
+        snprintf(error, size, "%s is no address of this machine (IPv4 or IPv6 numbers are wanted)", address);
+        return RG_ERR_INVALID;
+    }
+    fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        snprintf(error, size, "%s: %s", address, strerror(errno));
+        return RG_ERR_IO;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (is_v6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (bind(fd, is_v6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4, is_v6 ? sizeof(v6) : sizeof(v4)) < 0) {
+        snprintf(error, size, "%s, port %d: %s", address, port, strerror(errno));
+        ret = RG_ERR_IO;
+    }
+    close(fd);
+    return ret;
+}
+
+rg_server *rg_server_new(const rg_server_options *o, char *error, size_t error_size)
+{
+    struct lws_context_creation_info info = { .port = CONTEXT_PORT_NO_LISTEN, .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
+                                              .pt_serv_buf_size = 65536, .gid = (gid_t)-1, .uid = (uid_t)-1 };
+    rg_server *s = rg_calloc(1, sizeof(*s));
+    char *addresses = rg_strdup(o->listen), *rest = addresses;
+    int n_keys = 0;
+
+    snprintf(error, error_size, "out of memory");
+    if (!s || !addresses)
+        goto failed;
+    lws_set_log_level(LLL_ERR, on_log);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->work, NULL);
+    s->options = *o;
+    s->options.cors_origin = o->cors_origin ? rg_strdup(o->cors_origin) : NULL;
+    s->options.static_root = o->static_root ? rg_strdup(o->static_root) : NULL;
+    s->routes_end = &s->routes;
+    s->posts_end = &s->posts;
+    s->jobs_end = &s->jobs;
+    while (o->api_keys && o->api_keys[n_keys])
+        n_keys++;
+    if (o->api_keys && !(s->api_keys = rg_calloc((size_t)n_keys + 1, sizeof(*s->api_keys))))
+        goto failed;
+    for (int i = 0; i < n_keys; i++)
+        if (!(s->api_keys[i] = rg_strdup(o->api_keys[i])))
+            goto failed;
+    info.user = s;
+    if (o->tls_cert)
+        info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+    if (!(s->context = lws_create_context(&info)))
+        goto failed;
+    for (char *address; (address = strsep(&rest, ",")); ) {
+        int port = s->n_vhosts ? s->port : o->port;
+
+        if (!*address || s->n_vhosts == 8)
+            continue;
+        if (probe_port(address, port, error, error_size) < 0)
+            goto failed;
+        snprintf(error, error_size, "cannot listen on %s, port %d", address, port);
+        if (listen_on(s, address, port) < 0)
+            goto failed;
+    }
+    if (!s->n_vhosts) {
+        snprintf(error, error_size, "no address to listen on");
+        goto failed;
+    }
+    for (; s->n_workers < 2; s->n_workers++)
+        if (pthread_create(&s->workers[s->n_workers], NULL, worker, s)) {
+            snprintf(error, error_size, "cannot start a thread");
+            goto failed;
+        }
+    rg_free(addresses);
+    return s;
+failed:
+    rg_free(addresses);
+    rg_server_free(s);
+    return NULL;
+}
+
+void rg_server_run(rg_server *s)
+{
+    lws_sul_schedule(s->context, 0, &s->timer, on_timer, LWS_US_PER_SEC);
+    while (!atomic_load(&s->is_stopping) && lws_service(s->context, 0) >= 0)
+        run_posts(s);                   /* also those posted before the loop ran */
+}
+
+void rg_server_stop(rg_server *s)
+{
+    atomic_store(&s->is_stopping, true);
+    lws_cancel_service(s->context);
+}
+
+void rg_server_free(rg_server *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->is_over = true;
+    pthread_cond_broadcast(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; i < s->n_workers; i++)
+        pthread_join(s->workers[i], NULL);
+    if (s->context) {
+        run_posts(s);
+        lws_context_destroy(s->context);
+    }
+    for (post *p = s->posts; p; ) {
+        post *next = p->next;
+        p->fn(p->arg);                  /* what they hold is let go of; connections are gone */
+        rg_free(p);
+        p = next;
+    }
+    while (s->routes) {
+        route *t = s->routes;
+        s->routes = t->next;
+        rg_free(t);
+    }
+    for (char **key = s->api_keys; key && *key; key++)
+        rg_free(*key);
+    rg_free(s->api_keys);
+    rg_free((char *)s->options.cors_origin);
+    rg_free((char *)s->options.static_root);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->work);
+    rg_free(s);
+}
+
+int rg_server_port(const rg_server *s)
+{
+    return s->port;
+}
+
+void rg_server_route(rg_server *s, const char *method, const char *pattern, int flags, rg_handler *handler, void *user)
+{
+    route *t = rg_malloc(sizeof(*t));
+
+    if (!t)
+        RG_BUG("no memory for a route");
+    *t = (route){ NULL, method, pattern, flags, handler, user };
+    *s->routes_end = t;
+    s->routes_end = &t->next;
+}
