@@ -374,25 +374,42 @@ void rg_dnn_enter(void)
     omp_set_num_threads(1);
 }
 
+/*
+ * bf16 instructions, not oneDNN's emulation: on an AVX-512 chip without them products in f32 of widened operands are 2.3 times as
+ * fast. Elsewhere than on x86-64, whatever oneDNN accepts.
+ */
+static bool find_bf16(void)
+{
+    const rg_gemm_shape probe = { .M = 16, .N = 16, .K = 16, .a_row = 16, .a_col = 1, .b_row = 1, .b_col = 16, .out_row = 16,
+                                  .dtype = RG_BF16, .out_dtype = RG_BF16, .unary_kind = -1, .scale = 1.0f };
+    dnn_key key;
+    rg_dnn *p = NULL;
+    bool has;
+
+#if defined(__x86_64__)
+    const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), wanted = (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+    if ((isa & wanted) != wanted)       /* the values are sets of bits */
+        return false;
+#endif
+    memset(&key, 0, sizeof key);
+    key.u.gemm = probe;
+    pthread_mutex_lock(&lock);
+    has = start() && dnn_make(&key, &p) == dnnl_success;
+    pthread_mutex_unlock(&lock);
+    dnn_free(p);
+    return has;
+}
+
 bool rg_dnn_has(rg_dtype dtype)
 {
     static int has_bf16 = -1;           /* two threads would find the same */
+    int has = __atomic_load_n(&has_bf16, __ATOMIC_RELAXED);
 
-    if (dtype == RG_F32)
-        return true;
     if (dtype != RG_BF16)
-        return false;
-    if (has_bf16 < 0) {
-        const rg_gemm_shape probe = { .M = 16, .N = 16, .K = 16, .a_row = 16, .a_col = 1, .b_row = 1, .b_col = 16, .out_row = 16,
-                                      .dtype = RG_BF16, .out_dtype = RG_BF16, .unary_kind = -1, .scale = 1.0f };
-        dnn_key key;
-        rg_dnn *p = NULL;
-        memset(&key, 0, sizeof key);
-        key.u.gemm = probe;
-        pthread_mutex_lock(&lock);
-        has_bf16 = start() && dnn_make(&key, &p) == dnnl_success;
-        pthread_mutex_unlock(&lock);
-        dnn_free(p);
+        return dtype == RG_F32;
+    if (has < 0) {
+        has = find_bf16();
+        __atomic_store_n(&has_bf16, has, __ATOMIC_RELAXED);
     }
-    return has_bf16;
+    return has;
 }
