@@ -24,7 +24,8 @@ typedef struct rg_job_seconds {
 typedef enum rg_job_event_kind {
     RG_JOB_EVENT_STARTED,               /* pulled, before anything else */
     RG_JOB_EVENT_RUN,                   /* e: an event of the run, as rg_execute() gives it */
-    RG_JOB_EVENT_ENDED                  /* stored: state, result, error, seconds; comes last, once per job started */
+    RG_JOB_EVENT_ENDED                  /* stored: state, result, error, seconds; comes last, once per job; also for one that is
+                                           cancelled while it waits, then on the canceller's thread and without the others */
 } rg_job_event_kind;
 
 typedef struct rg_job_event {
@@ -32,6 +33,12 @@ typedef struct rg_job_event {
     const rg_job *job;
     rg_prompt *prompt;                  /* NULL before it is parsed and when it could not be */
     const rg_event *e;                  /* RG_JOB_EVENT_RUN */
+    /*
+     * RG_JOB_EVENT_RUN: what history records and a client with this job's client id is sent, as it is on the wire:
+     * "execution_start", "execution_cached", "execution_success", "execution_error" or "execution_interrupted"; NULL for the rest
+     */
+    const char *message;
+    struct json_object *data;
     rg_job_state state;                 /* RG_JOB_EVENT_ENDED */
     const char *result, *error;
     rg_job_seconds seconds;
@@ -60,6 +67,10 @@ void rg_executor_stop(rg_executor *x);
  *   returns  0; RG_ERR_NOT_FOUND when no such job waits or runs
  */
 int rg_executor_cancel(rg_executor *x, const char *id);
+int rg_executor_cancel_waiting(rg_executor *x);         /* all that wait; returns how many */
+
+/* The id of the job that runs, copied (37 bytes hold a UUID; longer ids are cut); false when none does. */
+bool rg_executor_running(rg_executor *x, char *id, size_t id_size);
 
 /* ComfyUI's POST /free: before the next job, or at once when idle. */
 void rg_executor_free_memory(rg_executor *x, bool unload_models, bool forget_results);
