@@ -74,6 +74,7 @@ struct rg_request {
     size_t n_body, body_capacity;
     rg_chunked chunked;
     bool is_head, is_held, is_finished;
+    atomic_int n_owners;                /* the handler while it runs, and who holds it: the last one's finish counts */
     atomic_bool is_gone;
     void (*on_gone)(void *user, rg_request *r);
     void *on_gone_user;

@@ -227,6 +227,8 @@ static void finish(void *arg)
 
 void rg_request_finish(rg_request *r)
 {
+    if (atomic_fetch_sub(&r->n_owners, 1) > 1)
+        return;
     rg_server_post(r->server, finish, r);
 }
 
@@ -302,8 +304,7 @@ static void *worker(void *user)
             s->jobs_end = &s->jobs;
         pthread_mutex_unlock(&s->lock);
         r->route->handler(r, r->route->user);
-        if (!r->is_held)
-            rg_request_finish(r);
+        rg_request_finish(r);           /* the handler's own share: one that holds it may have finished it already */
         pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
@@ -454,8 +455,10 @@ static void dispatch(conn *c)
     }
     if (r->route) {
         r->route->handler(r, r->route->user);
-        if (r->is_held)
+        if (r->is_held) {
+            rg_request_finish(r);
             return;
+        }
     } else {
         allowed_methods(s, r->head.path, allowed);
         if (*allowed) {

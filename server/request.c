@@ -18,6 +18,7 @@ rg_request *request_new(conn *c)
     r->server = c->server;
     r->conn = c;
     r->fd = -1;
+    atomic_init(&r->n_owners, 1);
     r->head.method = r->head.path = r->head.query = "";
     return r;
 }
@@ -115,8 +116,9 @@ bool rg_request_json(const rg_request *r, struct json_object **out)
 void rg_request_hold(rg_request *r, void (*on_gone)(void *user, rg_request *r), void *user)
 {
     r->is_held = true;
-    r->on_gone = on_gone;
+    atomic_fetch_add(&r->n_owners, 1);
     r->on_gone_user = user;
+    r->on_gone = on_gone;
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------------ */
