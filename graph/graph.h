@@ -17,6 +17,7 @@ typedef struct prompt_node {
 
 struct rg_prompt {
     struct json_object *json;
+    struct json_object *workflow;       /* what the editor saved, or NULL */
     int n_nodes;
     prompt_node *nodes;                 /* in file order */
     int *index;                         /* hash table of node numbers by id, -1: free */

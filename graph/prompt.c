@@ -1,4 +1,4 @@
-/* Parsing a workflow in API form into numbered nodes. What its values mean is validate.c's business. */
+/* Parsing a workflow into numbered nodes. What its values mean is validate.c's business. */
 #include "graph/prompt.h"
 
 #include <math.h>
@@ -6,6 +6,7 @@
 
 #include "graph/graph.h"
 #include "graph/json_text.h"
+#include "graph/ui_workflow.h"
 
 enum { MAX_DEPTH = 64 };
 
@@ -71,15 +72,11 @@ const rg_input *graph_input(const rg_node *type, const char *name)
 /* What people feed in by mistake gets its own words. */
 static int refuse_other_forms(rg_ctx *c, struct json_object *json)
 {
-    struct json_object *nodes, *links, *other;
+    struct json_object *other;
 
     if (!json_object_is_type(json, json_type_object))
         return rg_fail(c, RG_ERR_FORMAT, "a workflow is a JSON object of nodes, this is %s %s",
                        json_object_is_type(json, json_type_array) ? "a" : "one", json_object_is_type(json, json_type_array) ? "list" : "value");
-    if (json_object_object_get_ex(json, "nodes", &nodes) && json_object_object_get_ex(json, "links", &links)
-        && json_object_is_type(nodes, json_type_array) && json_object_is_type(links, json_type_array))
-        return rg_fail(c, RG_ERR_UNSUPPORTED, "this is a workflow as ComfyUI's editor saves it (\"nodes\" and \"links\"), which cannot be run "
-                       "yet; in ComfyUI use File > Export (API) and give that file");
     if (json_object_object_get_ex(json, "prompt", &other) && json_object_is_type(other, json_type_object)
         && !json_object_object_get_ex(other, "class_type", NULL) && json_object_object_length(json) <= 4)
         return rg_fail(c, RG_ERR_FORMAT, "this is the body of a request (\"prompt\" and more); the workflow is the value of its \"prompt\"");
@@ -134,16 +131,26 @@ int rg_json_parse(rg_ctx *c, const char *text, size_t n_bytes, struct json_objec
 /* Takes over json, also on failure. */
 static int new_prompt(rg_ctx *c, struct json_object *json, rg_prompt **out)
 {
+    struct json_object *workflow = NULL;
     rg_prompt *p = NULL;
-    int ret = refuse_other_forms(c, json);
+    int ret;
 
+    if (rg_ui_is(json)) {
+        workflow = json;
+        json = NULL;
+        ret = rg_ui_to_api(c, workflow, &json);
+    } else {
+        ret = refuse_other_forms(c, json);
+    }
     if (!ret && !(p = rg_calloc(1, sizeof(*p))))
         ret = rg_fail(c, RG_ERR_NOMEM, "no memory for a workflow");
     if (ret < 0) {
         json_object_put(json);
+        json_object_put(workflow);
         return ret;
     }
     p->json = json;
+    p->workflow = workflow;
     ret = number_nodes(c, p);
     if (ret < 0) {
         rg_prompt_free(p);
@@ -175,6 +182,7 @@ void rg_prompt_free(rg_prompt *p)
     if (!p)
         return;
     json_object_put(p->json);
+    json_object_put(p->workflow);
     rg_free(p->nodes);
     rg_free(p->index);
     rg_free(p);
@@ -208,6 +216,17 @@ int rg_prompt_set(rg_ctx *c, rg_prompt *p, const char *node_id, const char *inpu
 struct json_object *rg_prompt_json(const rg_prompt *p)
 {
     return p->json;
+}
+
+struct json_object *rg_prompt_workflow(const rg_prompt *p)
+{
+    return p->workflow;
+}
+
+void rg_prompt_set_workflow(rg_prompt *p, struct json_object *workflow)
+{
+    json_object_put(p->workflow);
+    p->workflow = json_object_get(workflow);
 }
 
 int rg_prompt_n_nodes(const rg_prompt *p)

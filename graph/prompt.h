@@ -1,6 +1,6 @@
 /*
- * A workflow in API form, parsed: nodes in file order, each with its inputs as constants or links. Knows the node table by
- * descriptors only.
+ * A workflow, parsed: nodes in file order, each with its inputs as constants or links. What the editor saved is made into API form
+ * on the way (ui_workflow.h). Knows the node table by descriptors only.
  *
  * The life of a prompt: rg_prompt_parse() -> rg_prompt_validate() -> rg_execute() (execute.h) -> rg_prompt_free().
  */
@@ -18,9 +18,10 @@
 typedef struct rg_prompt rg_prompt;
 
 /*
- * Parse API JSON ({"id": {"class_type", "inputs"}, ...}). Integers keep 64 bits, order is the file's.
- *   errors   RG_ERR_FORMAT: not JSON (line, column), nested deeper than 64, not an object of nodes; RG_ERR_UNSUPPORTED: a
- *            workflow in the editor's form ("nodes" and "links"); RG_ERR_NOMEM
+ * Parse API JSON ({"id": {"class_type", "inputs"}, ...}) or an editor's workflow ("nodes" and "links"). Integers keep 64 bits,
+ * order is the file's.
+ *   errors   RG_ERR_FORMAT: not JSON (line, column), nested deeper than 64, not an object of nodes; RG_ERR_INVALID: an editor's
+ *            workflow that makes no graph; RG_ERR_NOMEM
  */
 int rg_prompt_parse(rg_ctx *c, const char *text, size_t n_bytes, rg_prompt **out);
 
@@ -71,5 +72,9 @@ void rg_problems_print(rg_env *env, rg_prompt *p, struct json_object *answer, FI
 
 /* The graph as JSON, after conversions: for history and picture metadata. Borrowed. */
 struct json_object *rg_prompt_json(const rg_prompt *p);
+
+/* What the editor saved, for extra_pnginfo's "workflow"; NULL if the prompt came in API form and none was set. Borrowed; set: held. */
+struct json_object *rg_prompt_workflow(const rg_prompt *p);
+void rg_prompt_set_workflow(rg_prompt *p, struct json_object *workflow);
 
 #endif

@@ -30,6 +30,9 @@ int rg_picture_grow(rg_ctx *c, rg_picture *p, int n_frames, bool has_alpha);
 bool rg_exif_orientation(const uint8_t *exif, size_t n_bytes, int *orientation);
 bool rg_xmp_orientation(const uint8_t *xmp, size_t n_bytes, int *orientation);
 
+/* The first ASCII tag of IFD0 that is "key:text", without the key; rg_free() it. NULL: none, or no memory. */
+char *rg_exif_text(const uint8_t *exif, size_t n_bytes, const char *key);
+
 /* An EXIF block (TIFF, big-endian, ASCII tags in IFD0) for texts as picture.h says; rg_free() it. */
 int rg_exif_make(rg_ctx *c, const rg_picture_text *texts, int n_texts, uint8_t **bytes, size_t *n_bytes);
 

@@ -1,5 +1,5 @@
 /*
- * The little of EXIF and XMP that pictures need: the orientation when reading, ASCII tags with the workflow when writing.
+ * The little of EXIF and XMP that pictures need: the orientation when reading, ASCII tags with the workflow both ways.
  * Sources: TIFF 6.0 (section 2, image file directories); CIPA DC-008 (EXIF 2.32), section 4.6; the rules of what counts as
  * an orientation are Pillow's (Image.getexif): EXIF first, then the first tiff:Orientation of an XMP packet.
  */
@@ -53,6 +53,36 @@ bool rg_exif_orientation(const uint8_t *exif, size_t n_bytes, int *orientation)
         return true;
     }
     return false;
+}
+
+char *rg_exif_text(const uint8_t *exif, size_t n_bytes, const char *key)
+{
+    const size_t n_key = strlen(key);
+    bool is_big;
+    size_t at, n_entries;
+
+    while (n_bytes >= 6 && !memcmp(exif, "Exif\0\0", 6)) {
+        exif += 6;
+        n_bytes -= 6;
+    }
+    if (n_bytes < 8 || (memcmp(exif, "II*\0", 4) && memcmp(exif, "MM\0*", 4)))
+        return NULL;
+    is_big = exif[0] == 'M';
+    at = get32(exif + 4, is_big);
+    if (at > n_bytes || n_bytes - at < 2)
+        return NULL;
+    n_entries = get16(exif + at, is_big);
+    at += 2;
+    for (size_t i = 0; i < n_entries && n_bytes - at >= 12; i++, at += 12) {
+        const uint8_t *e = exif + at;
+        const size_t n = get32(e + 4, is_big), where = get32(e + 8, is_big);
+
+        if (get16(e + 2, is_big) != TYPE_ASCII || n <= n_key + 1 || n <= 4 || where > n_bytes || n > n_bytes - where)
+            continue;
+        if (!memcmp(exif + where, key, n_key) && exif[where + n_key] == ':')
+            return rg_strndup((const char *)exif + where + n_key + 1, strnlen((const char *)exif + where + n_key + 1, n - n_key - 1));
+    }
+    return NULL;
 }
 
 bool rg_xmp_orientation(const uint8_t *xmp, size_t n_bytes, int *orientation)

@@ -41,6 +41,16 @@ typedef struct rg_picture_text {
     const char *key, *text;
 } rg_picture_text;
 
+/* Does it begin as a PNG, WebP or JPEG file? */
+bool rg_picture_is(const void *bytes, size_t n_bytes);
+
+/*
+ * A text that the file carries under this key (metadata.c): PNG text chunks, packed or not; EXIF as written below. Pixels are not looked at.
+ *   *text    UTF-8 as far as the file keeps to it, rg_free() it; NULL: none, or it is damaged
+ *   errors   RG_ERR_FORMAT (no such picture)
+ */
+int rg_picture_text_find(rg_ctx *c, const void *bytes, size_t n_bytes, const char *key, char **text);
+
 /*
  * Encode 8-bit pixels [height, width, channels]: 1 (grey), 3 (RGB) or 4 (RGBA) channels; PNG also 2 (grey and alpha), JPEG RGB alone.
  * *bytes is the caller's: rg_free() it. Same input, same bytes, every time.

@@ -5,14 +5,15 @@
 #include "graph/json_text.h"
 #include "graph/forecast.h"
 #include "graph/template.h"
+#include "graph/ui_workflow.h"
 #include "tools/cli/cli.h"
 
 static const char usage[] =
     "usage: rylagraph check FILE|NAME... [--set NODE.INPUT=VALUE]... [--PARAM VALUE]... [--models DIR]... [--input DIR] [--json]\n"
     "\n"
-    "Says everything that is wrong with each workflow, or how much memory it will take. --json: what a ComfyUI server would answer\n"
-    "(its error body, or node_errors alone when the workflow is good) with that prediction, one line per workflow.\n"
-    "Exit code: 0 all good, 2 something is wrong.\n";
+    "Says everything that is wrong with each workflow (API form, as the editor saves it, or a picture that carries one), or how\n"
+    "much memory it will take. --json: what a ComfyUI server would answer (its error body, or node_errors alone when the workflow\n"
+    "is good) with that prediction, one line per workflow. Exit code: 0 all good, 2 something is wrong.\n";
 
 /* --set wants a node and an input, and either may hold dots: every cut is tried. */
 static int set_input(rg_ctx *c, rg_prompt *p, const rg_cli_pair *set)
@@ -34,7 +35,7 @@ static int load(rg_ctx *c, const rg_cli_options *o, const char *text, size_t n_b
 {
     struct json_object *root = NULL;
     rg_template *t = NULL;
-    int ret = rg_json_parse(c, text, n_bytes, &root);
+    int ret = rg_workflow_read(c, text, n_bytes, &root, NULL);
 
     if (!ret && rg_template_is(root)) {
         ret = rg_template_open(c, root, &t);

@@ -12,7 +12,9 @@
 
 #include "engine/ops/backend.h"
 #include "graph/execute.h"
+#include "graph/json_text.h"
 #include "graph/template.h"
+#include "graph/ui_workflow.h"
 #include "tools/cli/cli.h"
 #include "tools/cli/progress.h"
 
@@ -22,7 +24,8 @@ static const char usage[] =
     "                     [--disable-metadata] [--json] [--quiet]\n"
     "       rylagraph run NAME --prompt \"...\" [--PARAM VALUE]...\n"
     "\n"
-    "Runs ComfyUI workflows in API form, or a template of workflows/ by name. Prints the path of each file it wrote.\n"
+    "Runs ComfyUI workflows (API form, as the editor saves them, or pictures that carry one), or a template of\n"
+    "workflows/ by name. Prints the path of each file it wrote.\n"
     "The same --set given several times runs once per value. Exit code: 0 done, 1 execution failed, 2 workflow or\n"
     "command line wrong, 130 interrupted.\n";
 
@@ -134,14 +137,14 @@ static int load_prompt(session *s, const char *path, const rg_cli_pair *sets, in
     const rg_cli_options *o = s->options;
     rg_template *template = NULL;
     rg_prompt *p = NULL;
-    struct json_object *root = NULL;
+    struct json_object *root = NULL, *workflow = NULL;
     size_t n_bytes;
     int code = RG_EXIT_WRONG;
     char *text = rg_cli_read(path, &n_bytes);
 
     if (!text)
         return RG_EXIT_WRONG;
-    if (rg_json_parse(s->ctx, text, n_bytes, &root) < 0) {
+    if (rg_workflow_read(s->ctx, text, n_bytes, &root, &workflow) < 0) {
         say_context(s, path);
         goto done;
     }
@@ -177,6 +180,8 @@ static int load_prompt(session *s, const char *path, const rg_cli_pair *sets, in
             goto done;
         }
     }
+    if (workflow)
+        rg_prompt_set_workflow(p, workflow);
     *out = p;
     p = NULL;
     code = 0;
@@ -185,6 +190,7 @@ done:
     rg_prompt_free(p);
     rg_template_free(template);
     json_object_put(root);
+    json_object_put(workflow);
     rg_free(text);
     return code;
 }
@@ -224,8 +230,14 @@ static int run_one(session *s, const char *path, const rg_cli_pair *sets, int n_
     } else if (code == 0) {
         if (answer)
             rg_problems_print(s->env, p, answer, stderr, path);     /* outputs that will not run */
-        const rg_run run = { .ctx = s->ctx, .env = s->env, .cache = s->cache, .listener = on_event, .listener_user = s };
+        char *workflow = rg_prompt_workflow(p) ? rg_json_dump(rg_prompt_workflow(p), 0) : NULL;
+        const rg_run run = {
+            .ctx = s->ctx, .env = s->env, .cache = s->cache, .listener = on_event, .listener_user = s,
+            .extra_keys = (const char *const[]){ "workflow" }, .extra_texts = (const char *const[]){ workflow }, .n_extra = workflow ? 1 : 0,
+        };
         const int ret = rg_execute(&run, p);
+
+        rg_free(workflow);
         rg_cli_progress_end(&s->progress);
         if (ret == RG_ERR_CANCELLED) {
             rg_cli_say("interrupted");
