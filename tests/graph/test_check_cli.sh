@@ -51,9 +51,13 @@ echo '{"1": {"class_type": "KSamplr", "inputs": {}}}' >"$folder/unknown.json"
 expect 2 "$program" check "$folder/unknown.json" demo
 says "node 1: there is no class KSamplr; nearest: KSampler"
 says "good: 10 nodes"
-echo '{"nodes": [], "links": []}' >"$folder/editor.json"
-expect 2 "$program" check "$folder/editor.json"
-says "Export (API)"
+echo '{"nodes": [{"id": 1, "type": "EmptyImage", "widgets_values": [64, 64, 1, 0]},
+ {"id": 2, "type": "Note"}, {"id": 3, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 5}], "widgets_values": ["x"]}],
+ "links": [[5, 1, 0, 3, 0, "IMAGE"]]}' >"$folder/editor.json"
+expect 0 "$program" check "$folder/editor.json"
+says "good: 2 nodes"
+expect 2 "$program" check "$folder/editor.json" --set 1.width=0
+says "node 1 (EmptyImage), input width"
 : >"$folder/empty.json"
 expect 2 "$program" check "$folder/empty.json"
 says "not JSON"

@@ -23,9 +23,8 @@ TEST(what_is_no_workflow_is_told)
     CHECK_STR(parse_error(c, "{\"1\": }"), "not JSON: line 1, column 7: expected a value, found '}'");
     CHECK_STR(parse_error(c, "[]"), "a workflow is a JSON object of nodes, this is a list");
     CHECK_STR(parse_error(c, "7"), "a workflow is a JSON object of nodes, this is one value");
-    CHECK_STR(parse_error(c, "{\"nodes\": [], \"links\": [], \"version\": 0.4}"), "this is a workflow as ComfyUI's editor saves it (\"nodes\" and "
-              "\"links\"), which cannot be run yet; in ComfyUI use File > Export (API) and give that file");
-    CHECK_INT(c->error, RG_ERR_UNSUPPORTED);
+    CHECK_STR(parse_error(c, "{\"nodes\": [7], \"links\": [], \"version\": 0.4}"), "entry 0 of \"nodes\" is no node");
+    CHECK_INT(c->error, RG_ERR_INVALID);
     CHECK_STR(parse_error(c, "{\"prompt\": {\"1\": {\"class_type\": \"X\"}}, \"client_id\": \"a\"}"),
               "this is the body of a request (\"prompt\" and more); the workflow is the value of its \"prompt\"");
     CHECK_STR(parse_error(c, ""), "not JSON: line 1, column 1: expected a value, found the end of the text");
