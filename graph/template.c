@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const type_names[] = { "string", "int", "float", "boolean" };
+static const char *const type_names[] = { "string", "int", "float", "boolean", "image" };
 
 bool rg_template_is(struct json_object *root)
 {
@@ -47,6 +47,7 @@ static struct json_object *target_inputs(struct json_object *graph, const char *
 static bool has_type(struct json_object *value, rg_param_type type)
 {
     switch (type) {
+    case RG_PARAM_IMAGE:
     case RG_PARAM_STRING:  return json_object_is_type(value, json_type_string);
     case RG_PARAM_INT:     return json_object_is_type(value, json_type_int);
     case RG_PARAM_FLOAT:   return json_object_is_type(value, json_type_double) || json_object_is_type(value, json_type_int);
@@ -108,7 +109,7 @@ static int read_strings(rg_ctx *c, const rg_template *t, const char *who, const 
 static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_param *p)
 {
     static const char *const keys[] = { "name", "type", "required", "default", "min", "max", "step", "choices", "aliases",
-                                        "empty_means_default", "targets", "description", NULL };
+                                        "empty_means_default", "format", "prepend", "targets", "description", NULL };
     struct json_object *value;
     const char *input;
     char who[160];
@@ -125,13 +126,13 @@ static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_par
     }
     int type = -1;
     if (json_object_object_get_ex(row, "type", &value)) {
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < (int)(sizeof type_names / sizeof *type_names); i++) {
             if (json_object_is_type(value, json_type_string) && !strcmp(json_object_get_string(value), type_names[i]))
                 type = i;
         }
     }
     if (type < 0)
-        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"type\" must be string, int, float or boolean", t->name, p->name);
+        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"type\" must be string, int, float, boolean or image", t->name, p->name);
     p->type = (rg_param_type)type;
     json_object_object_get_ex(row, "default", &p->default_value);
     json_object_object_get_ex(row, "min", &p->min);
@@ -142,6 +143,12 @@ static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_par
         p->empty_means_default = json_object_get_boolean(value);
     if (json_object_object_get_ex(row, "description", &value))
         p->description = json_object_get_string(value);
+    if (json_object_object_get_ex(row, "prepend", &value))
+        p->is_prepended = json_object_get_boolean(value);
+    if (json_object_object_get_ex(row, "format", &value) && !strstr(p->format = json_object_get_string(value), "{}"))
+        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"format\" must have a {} for the value", t->name, p->name);
+    if ((p->format || p->is_prepended) && p->type != RG_PARAM_STRING)
+        return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"format\" and \"prepend\" are for strings", t->name, p->name);
     if (json_object_object_get_ex(row, "choices", &p->choices) && (ret = read_strings(c, t, p->name, "choices", p->choices)) < 0)
         return ret;
     if (json_object_object_get_ex(row, "aliases", &p->aliases) && (ret = read_strings(c, t, p->name, "aliases", p->aliases)) < 0)
@@ -164,7 +171,7 @@ static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_par
 
 int rg_template_open(rg_ctx *c, struct json_object *root, rg_template **out)
 {
-    static const char *const keys[] = { "name", "route", "description", "parameters", "graph", NULL };
+    static const char *const keys[] = { "name", "route", "description", "parameters", "one_of", "timeout", "graph", NULL };
     struct json_object *rows, *value;
     rg_template *t = rg_calloc(1, sizeof *t);
     int ret = 0;
@@ -195,6 +202,20 @@ int rg_template_open(rg_ctx *c, struct json_object *root, rg_template **out)
     }
     for (int i = 0; i < t->n_params && ret == 0; i++)
         ret = read_param(c, t, json_object_array_get_idx(rows, (size_t)i), &t->params[i]);
+    if (ret == 0 && json_object_object_get_ex(root, "one_of", &t->one_of)) {
+        bool is_good = json_object_is_type(t->one_of, json_type_array);
+        for (size_t i = 0; is_good && i < json_object_array_length(t->one_of); i++) {
+            struct json_object *names = json_object_array_get_idx(t->one_of, i);
+            is_good = json_object_is_type(names, json_type_array);
+            for (size_t k = 0; is_good && k < json_object_array_length(names); k++)
+                is_good = json_object_is_type(json_object_array_get_idx(names, k), json_type_string) &&
+                          rg_template_find(t, json_object_get_string(json_object_array_get_idx(names, k)));
+        }
+        if (!is_good)
+            ret = rg_fail(c, RG_ERR_FORMAT, "template %s: \"one_of\" must be lists of parameters' names", t->name);
+    }
+    if (ret == 0 && json_object_object_get_ex(root, "timeout", &t->timeout) && !(json_object_get_double(t->timeout) > 0))
+        ret = rg_fail(c, RG_ERR_FORMAT, "template %s: \"timeout\" must be seconds above 0", t->name);
 done:
     if (ret < 0) {
         rg_template_free(t);
@@ -208,6 +229,8 @@ void rg_template_free(rg_template *t)
 {
     if (!t)
         return;
+    for (int i = 0; t->params && i < t->n_params; i++)
+        json_object_put(t->params[i].value);
     rg_free(t->params);
     json_object_put(t->root);
     rg_free(t);
@@ -223,7 +246,7 @@ static bool is_name(const char *a, const char *b)
     return *a == *b;
 }
 
-static rg_param *find_param(rg_template *t, const char *name)
+rg_param *rg_template_find(rg_template *t, const char *name)
 {
     for (int i = 0; i < t->n_params; i++) {
         rg_param *p = &t->params[i];
@@ -245,6 +268,7 @@ static struct json_object *value_from_text(const rg_param *p, const char *text)
     errno = 0;
     switch (p->type) {
     case RG_PARAM_STRING:
+    case RG_PARAM_IMAGE:
         return json_object_new_string(text);
     case RG_PARAM_INT: {
         if (*text == '-') {
@@ -279,47 +303,159 @@ static void name_params(const rg_template *t, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", t->params[i].name);
 }
 
-int rg_template_set(rg_ctx *c, rg_template *t, const char *name, const char *text)
+/* The parameter to set, marked so; NULL with a failure. */
+static rg_param *begin_set(rg_ctx *c, rg_template *t, const char *name)
 {
-    rg_param *p = find_param(t, name);
-    struct json_object *value;
-    const char *input;
-    int ret;
+    rg_param *p = rg_template_find(t, name);
 
     if (!p) {
         char names[512];
         name_params(t, names, sizeof names);
-        return rg_fail(c, RG_ERR_NOT_FOUND, "%s has no parameter \"%s\"; it has %s", t->name, name, names);
+        rg_fail(c, RG_ERR_NOT_FOUND, "%s has no parameter \"%s\"; it has %s", t->name, name, names);
+        return NULL;
     }
-    if (p->is_set)
-        return rg_fail(c, RG_ERR_INVALID, "%s is given twice (as %s and %s)", p->name, p->set_as, name);
+    if (p->is_set) {
+        rg_fail(c, RG_ERR_INVALID, "%s is given twice (as %s and %s)", p->name, p->set_as, name);
+        return NULL;
+    }
     p->is_set = true;
     p->set_as = name;
-    if (p->empty_means_default && !*text)
-        return 0;
-    if (!(value = value_from_text(p, text)))
-        return rg_fail(c, RG_ERR_INVALID, "%s wants %s %s, not \"%s\"", p->name, p->type == RG_PARAM_INT ? "an" : "a", type_names[p->type], text);
-    if ((ret = check_value(c, p, value, p->name)) == 0) {
-        for (size_t i = 0; i < json_object_array_length(p->targets); i++) {
-            const char *target = json_object_get_string(json_object_array_get_idx(p->targets, i));
-            struct json_object *inputs = target_inputs(t->graph, target, &input);
-            if (!inputs || json_object_object_add(inputs, input, json_object_get(value)) < 0)
-                ret = rg_fail(c, RG_ERR_NOMEM, "out of memory for parameter %s", p->name);
-        }
-    }
-    json_object_put(value);
+    return p;
+}
+
+static int refuse(rg_ctx *c, const rg_param *p, const char *text)
+{
+    return rg_fail(c, RG_ERR_INVALID, "%s wants %s %s, not %s", p->name, p->type == RG_PARAM_INT || p->type == RG_PARAM_IMAGE ? "an" : "a",
+                   type_names[p->type], text);
+}
+
+/* Takes value over. */
+static int keep_value(rg_ctx *c, rg_param *p, struct json_object *value)
+{
+    const int ret = check_value(c, p, value, p->name);
+
+    if (ret < 0)
+        json_object_put(value);
+    else
+        p->value = value;
     return ret;
 }
 
-int rg_template_check(rg_ctx *c, const rg_template *t)
+int rg_template_set(rg_ctx *c, rg_template *t, const char *name, const char *text)
+{
+    rg_param *p = begin_set(c, t, name);
+    struct json_object *value;
+
+    if (!p)
+        return c->error;
+    if (p->empty_means_default && !*text)
+        return 0;
+    if (!(value = value_from_text(p, text))) {
+        char quoted[200];
+        snprintf(quoted, sizeof quoted, "\"%.190s\"", text);
+        return refuse(c, p, quoted);
+    }
+    return keep_value(c, p, value);
+}
+
+int rg_template_set_json(rg_ctx *c, rg_template *t, const char *name, struct json_object *value)
+{
+    rg_param *p;
+    char text[200];
+
+    if (!value)                         /* null: left out */
+        return 0;
+    if (!(p = begin_set(c, t, name)))
+        return c->error;
+    if (json_object_is_type(value, json_type_string)) {
+        if (p->empty_means_default && !json_object_get_string_len(value))
+            return 0;
+        if (p->type == RG_PARAM_STRING || p->type == RG_PARAM_IMAGE)
+            return keep_value(c, p, json_object_get(value));
+        struct json_object *read = value_from_text(p, json_object_get_string(value));
+        if (read)
+            return keep_value(c, p, read);
+        snprintf(text, sizeof text, "\"%.190s\"", json_object_get_string(value));
+        return refuse(c, p, text);
+    }
+    if (p->type == RG_PARAM_INT && json_object_is_type(value, json_type_double)) {
+        const double d = json_object_get_double(value);
+        if (d == floor(d) && fabs(d) < 9007199254740992.0)
+            return keep_value(c, p, json_object_new_int64((int64_t)d));
+    }
+    if (!has_type(value, p->type)) {
+        snprintf(text, sizeof text, "%.190s", json_object_get_string(value));
+        return refuse(c, p, text);
+    }
+    return keep_value(c, p, json_object_get(value));
+}
+
+/* The text with the parameter's format around it; a beginning or end of the format that the text has already is not added again. */
+static char *format_text(const rg_param *p, const char *text)
+{
+    const char *cut = strstr(p->format, "{}"), *end = cut + 2;
+    const size_t n_begin = (size_t)(cut - p->format), n_end = strlen(end), n = strlen(text);
+    const bool has_begin = n >= n_begin && !strncmp(text, p->format, n_begin);
+    const bool has_end = n >= n_end && !strcmp(text + n - n_end, end);
+
+    return rg_asprintf("%.*s%s%s", has_begin ? 0 : (int)n_begin, p->format, text, has_end ? "" : end);
+}
+
+static int write_value(rg_ctx *c, rg_template *t, rg_param *p)
+{
+    int ret = 0;
+
+    if ((p->format || p->is_prepended) && !json_object_get_string_len(p->value))
+        return 0;                       /* an empty text is nothing to put anywhere */
+    for (size_t i = 0; ret == 0 && i < json_object_array_length(p->targets); i++) {
+        const char *input, *target = json_object_get_string(json_object_array_get_idx(p->targets, i));
+        struct json_object *inputs = target_inputs(t->graph, target, &input), *old = NULL, *value = json_object_get(p->value);
+        if (inputs && (p->format || p->is_prepended)) {
+            const char *text = json_object_get_string(p->value);
+            char *made = p->format ? format_text(p, text)
+                         : json_object_object_get_ex(inputs, input, &old) ? rg_asprintf("%s %s", text, json_object_get_string(old))
+                                                                          : rg_strdup(text);
+            json_object_put(value);
+            value = made ? json_object_new_string(made) : NULL;
+            rg_free(made);
+        }
+        if (!inputs || !value || json_object_object_add(inputs, input, value) < 0) {
+            json_object_put(value);
+            ret = rg_fail(c, RG_ERR_NOMEM, "out of memory for parameter %s", p->name);
+        }
+    }
+    return ret;
+}
+
+int rg_template_check(rg_ctx *c, rg_template *t)
 {
     char missing[512] = "";
     size_t used = 0;
+    int ret = 0;
 
     for (int i = 0; i < t->n_params && used < sizeof missing; i++) {
         const rg_param *p = &t->params[i];
-        if (p->is_required && !p->is_set)
+        if (p->is_required && !p->value)
             used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", p->name);
     }
-    return used ? rg_fail(c, RG_ERR_INVALID, "%s needs %s", t->name, missing) : 0;
+    if (used)
+        return rg_fail(c, RG_ERR_INVALID, "%s needs %s", t->name, missing);
+    for (size_t i = 0; t->one_of && i < json_object_array_length(t->one_of); i++) {
+        struct json_object *names = json_object_array_get_idx(t->one_of, i);
+        bool is_there = false;
+        used = 0;
+        for (size_t k = 0; k < json_object_array_length(names); k++) {
+            const rg_param *p = rg_template_find(t, json_object_get_string(json_object_array_get_idx(names, k)));
+            is_there |= p->value && json_object_get_string_len(p->value);
+            if (used < sizeof missing)
+                used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", k ? " or " : "", p->name);
+        }
+        if (!is_there)
+            return rg_fail(c, RG_ERR_INVALID, "%s is required", missing);
+    }
+    for (int i = 0; i < t->n_params && ret == 0; i++) {
+        if (t->params[i].value)
+            ret = write_value(c, t, &t->params[i]);
+    }
+    return ret;
 }

@@ -9,7 +9,9 @@
 
 #include "engine/core/ctx.h"
 
-typedef enum rg_param_type { RG_PARAM_STRING, RG_PARAM_INT, RG_PARAM_FLOAT, RG_PARAM_BOOLEAN } rg_param_type;
+typedef enum rg_param_type { RG_PARAM_STRING, RG_PARAM_INT, RG_PARAM_FLOAT, RG_PARAM_BOOLEAN,
+    RG_PARAM_IMAGE                      /* a name in the input folder; a server also takes a picture's bytes in base64 */
+} rg_param_type;
 
 typedef struct rg_param {
     const char *name;
@@ -20,7 +22,10 @@ typedef struct rg_param {
     struct json_object *choices;        /* array of strings, or NULL */
     struct json_object *aliases;        /* array of strings, or NULL */
     struct json_object *targets;        /* array of "NODE.INPUT" */
+    const char *format;                 /* text around the value, "character-{}.safetensors"; NULL: none */
+    bool is_prepended;                  /* the value and a space go before the text at the targets */
     const char *description;            /* or NULL */
+    struct json_object *value;          /* as set, held; NULL: the default */
     bool is_set;
     const char *set_as;                 /* the name it was set by; borrowed from the caller */
 } rg_param;
@@ -30,6 +35,8 @@ typedef struct rg_template {
     int n_params;
     rg_param *params;
     struct json_object *graph;          /* API form; parameters are written into it */
+    struct json_object *one_of;         /* lists of parameter names of which each needs one, or NULL */
+    struct json_object *timeout;        /* seconds, or NULL */
     struct json_object *root;           /* owns all of the above */
 } rg_template;
 
@@ -49,7 +56,19 @@ void rg_template_free(rg_template *t);
  */
 int rg_template_set(rg_ctx *c, rg_template *t, const char *name, const char *text);
 
-/* Once all are set: RG_ERR_INVALID naming the required parameters that are missing. */
-int rg_template_check(rg_ctx *c, const rg_template *t);
+/*
+ * The same from a JSON value, as a client sends it: numbers may come as text ("7") and whole numbers as 7.0, null is as if it were
+ * left out. name is copied by nobody: it must outlive the template.
+ */
+int rg_template_set_json(rg_ctx *c, rg_template *t, const char *name, struct json_object *value);
+
+/* The parameter of this name or alias, or NULL. */
+rg_param *rg_template_find(rg_template *t, const char *name);
+
+/*
+ * Once all are set: writes them into the graph, in the table's order. RG_ERR_INVALID naming the required parameters that are
+ * missing.
+ */
+int rg_template_check(rg_ctx *c, rg_template *t);
 
 #endif
