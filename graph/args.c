@@ -16,11 +16,59 @@ static int string_value(struct json_object *json, rg_value *out)
     return out->type ? 0 : RG_ERR_NOMEM;
 }
 
+static void delete_value(struct json_object *json, void *value)
+{
+    rg_value_unref(value);
+    rg_free(value);
+}
+
+int graph_json_of(const rg_value *v, struct json_object **out)
+{
+    const rg_link *link = v->type == &rg_type_link ? v->object : NULL;
+    rg_value *kept;
+
+    *out = NULL;
+    if (!v->type)
+        return 0;
+    if (link) {
+        if ((*out = json_object_new_array())) {
+            json_object_array_add(*out, json_object_new_string(link->node_id));
+            json_object_array_add(*out, json_object_new_int(link->slot));
+        }
+    } else if (v->type == &rg_type_int) {
+        *out = json_object_new_int64(v->i);
+    } else if (v->type == &rg_type_float) {
+        *out = json_object_new_double(v->f);
+    } else if (v->type == &rg_type_boolean) {
+        *out = json_object_new_boolean(v->b);
+    } else if (v->type == &rg_type_string || v->type == &rg_type_combo) {
+        *out = json_object_new_string(((const rg_string *)v->object)->text);
+    } else if ((kept = rg_malloc(sizeof(*kept)))) {
+        *kept = rg_value_ref(v);
+        if ((*out = json_object_new_string(v->type->name)))
+            json_object_set_userdata(*out, kept, delete_value);
+        else
+            delete_value(NULL, kept);
+    }
+    return *out ? 0 : RG_ERR_NOMEM;
+}
+
+/* The reader gives strings no user data. */
+const rg_value *graph_value_of(struct json_object *json)
+{
+    return json_object_is_type(json, json_type_string) ? json_object_get_userdata(json) : NULL;
+}
+
 int graph_constant(const rg_input *in, struct json_object *json, rg_value *out)
 {
     const bool is_number = rg_json_is_number(json);
+    const rg_value *value = graph_value_of(json);
 
     *out = (rg_value){ 0 };
+    if (value) {
+        *out = rg_value_ref(value);
+        return 0;
+    }
     switch (in->kind) {
     case RG_INPUT_INT:
     case RG_INPUT_SEED:
@@ -61,9 +109,9 @@ int graph_constant(const rg_input *in, struct json_object *json, rg_value *out)
 
 /* ---- one field ------------------------------------------------------------------------------------------------------ */
 
-static bool takes_any(const rg_input *in)
+bool graph_takes_any(const rg_input *in)
 {
-    return in->kind == RG_INPUT_LINK && (in->type == RG_ANY || in->type_names);
+    return in->kind == RG_INPUT_LINK && (in->type == RG_ANY || in->type_names || in->is_raw_link);
 }
 
 static void set_default(const rg_input *in, char *field)
@@ -131,12 +179,12 @@ static int set_field(const rg_input *in, rg_value *v, char *field, char *error, 
     double f;
 
     if (!v->type) {
-        if (!in->is_optional && !takes_any(in))
+        if (!in->is_optional && !in->is_lazy && !graph_takes_any(in))
             return wrong_type(in, v, error, size);
         set_default(in, field);
         return 0;
     }
-    if (takes_any(in)) {
+    if (graph_takes_any(in)) {
         memcpy(field, &v, sizeof(v));
         return 0;
     }

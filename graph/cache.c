@@ -55,6 +55,8 @@ static void canonical_object(rg_text *t, struct json_object *v)
     rg_free(keys);
 }
 
+static void add_nonce(rg_text *t);
+
 static void canonical(rg_text *t, struct json_object *v)
 {
     double d;
@@ -64,6 +66,10 @@ static void canonical(rg_text *t, struct json_object *v)
         rg_text_add(t, "N;");
         break;
     case json_type_string:
+        if (graph_value_of(v)) {        /* a tensor or the like from an expansion: nobody knows whether it is the same as before */
+            add_nonce(t);
+            break;
+        }
         rg_text_format(t, "s%d:", json_object_get_string_len(v));
         rg_text_add(t, json_object_get_string(v));
         break;
@@ -146,6 +152,8 @@ static int make_key(rg_env *env, const rg_prompt *p, int node, const char *state
     } else {
         rg_text_format(&t, "%s;", n->type->class_type);
         add_fingerprint(&t, env, p, node);
+        if (n->is_ephemeral)
+            rg_text_format(&t, "in %zu:%s %s;", strlen(p->nodes[n->parent].id), p->nodes[n->parent].id, p->nodes[n->parent].type->class_type);
         if (n->type->is_not_idempotent || n->type->wants_unique_id)
             rg_text_format(&t, "id %zu:%s;", strlen(n->id), n->id);
         if (!(names = sorted_keys(n->inputs, &n_names)))
@@ -177,15 +185,26 @@ static int make_key(rg_env *env, const rg_prompt *p, int node, const char *state
     return 0;
 }
 
-/* Sources before those that use them, with a stack of our own: a chain may be of any length. */
 graph_key *graph_keys(rg_env *env, const rg_prompt *p)
 {
-    const size_t n = (size_t)p->n_nodes + 1;
-    graph_key *keys = rg_calloc(n, sizeof(*keys));
-    char *state = rg_calloc(n, 1);
-    int *stack = rg_calloc(n, sizeof(*stack)), n_stack = 0, ret = keys && state && stack ? 0 : RG_ERR_NOMEM;
+    graph_key *keys = rg_calloc((size_t)p->n_nodes + 1, sizeof(*keys));
 
-    for (int i = 0; !ret && i < p->n_nodes; i++) {
+    if (keys && graph_keys_of_added(env, p, 0, keys) == 0)
+        return keys;
+    rg_free(keys);
+    return NULL;
+}
+
+/* Sources before those that use them, with a stack of our own: a chain may be of any length. */
+int graph_keys_of_added(rg_env *env, const rg_prompt *p, int first, graph_key *keys)
+{
+    const size_t n = (size_t)p->n_nodes + 1;
+    char *state = rg_calloc(n, 1);
+    int *stack = rg_calloc(n, sizeof(*stack)), n_stack = 0, ret = state && stack ? 0 : RG_ERR_NOMEM;
+
+    if (state)
+        memset(state, KEY_DONE, (size_t)first);
+    for (int i = first; !ret && i < p->n_nodes; i++) {
         if (state[i] == KEY_NEW)
             stack[n_stack++] = i;
         while (!ret && n_stack > 0) {
@@ -216,11 +235,7 @@ graph_key *graph_keys(rg_env *env, const rg_prompt *p)
     }
     rg_free(stack);
     rg_free(state);
-    if (ret < 0) {
-        rg_free(keys);
-        return NULL;
-    }
-    return keys;
+    return ret;
 }
 
 /* ---- results --------------------------------------------------------------------------------------------------------- */
@@ -244,6 +259,9 @@ graph_result graph_result_ref(const graph_result *r)
 typedef struct entry {
     graph_key key;
     graph_result result;
+    long long used;                     /* the generation that needed it last */
+    bool is_inner;                      /* of a node that an expansion made: */
+    uint64_t parent, root;              /* who made it, and the submitted node that began, by id and class */
 } entry;
 
 typedef struct node_state {
@@ -257,11 +275,22 @@ struct rg_cache {
     int n_entries, capacity;
     int *index;                         /* open hash table of entry numbers, 2 * capacity places, -1: free */
     node_state *states;
+    int max_entries;                    /* 0: classic */
+    long long generation, oldest;       /* runs so far; the oldest generation that may be left */
 };
 
 rg_cache *rg_cache_new(void)
 {
     return rg_calloc(1, sizeof(rg_cache));
+}
+
+rg_cache *rg_cache_new_lru(int max_entries)
+{
+    rg_cache *cache = rg_cache_new();
+
+    if (cache)
+        cache->max_entries = max_entries;
+    return cache;
 }
 
 static void free_state(node_state *s)
@@ -272,10 +301,8 @@ static void free_state(node_state *s)
     rg_free(s);
 }
 
-void rg_cache_free(rg_cache *cache)
+void rg_cache_clear(rg_cache *cache)
 {
-    if (!cache)
-        return;
     for (int i = 0; i < cache->n_entries; i++)
         graph_result_release(&cache->entries[i].result);
     while (cache->states) {
@@ -286,6 +313,13 @@ void rg_cache_free(rg_cache *cache)
     }
     rg_free(cache->entries);
     rg_free(cache->index);
+    *cache = (rg_cache){ .max_entries = cache->max_entries };
+}
+
+void rg_cache_free(rg_cache *cache)
+{
+    if (cache)
+        rg_cache_clear(cache);
     rg_free(cache);
 }
 
@@ -334,7 +368,25 @@ const graph_result *graph_cache_get(const rg_cache *cache, const graph_key *key)
     return NULL;
 }
 
-int graph_cache_put(rg_cache *cache, const graph_key *key, const graph_result *r)
+/* A node by id and class. 64 bits: a clash would keep a result longer, no more. */
+static uint64_t owner_hash(const char *id, const char *class_type)
+{
+    uint64_t h = 14695981039346656037u;
+
+    for (const char *s = id; *s; s++)
+        h = (h ^ (unsigned char)*s) * 1099511628211u;
+    h = (h ^ 0xff) * 1099511628211u;
+    for (const char *s = class_type; *s; s++)
+        h = (h ^ (unsigned char)*s) * 1099511628211u;
+    return h;
+}
+
+static uint64_t owner_of(const rg_prompt *p, int node)
+{
+    return owner_hash(p->nodes[node].id, p->nodes[node].type->class_type);
+}
+
+int graph_cache_put(rg_cache *cache, const rg_prompt *p, int node, const graph_key *key, const graph_result *r)
 {
     if (graph_cache_get(cache, key))
         return 0;
@@ -353,7 +405,12 @@ int graph_cache_put(rg_cache *cache, const graph_key *key, const graph_result *r
         cache->capacity = capacity;
         index_all(cache);
     }
-    cache->entries[cache->n_entries] = (entry){ *key, graph_result_ref(r) };
+    entry *e = &cache->entries[cache->n_entries];
+    *e = (entry){ .key = *key, .result = graph_result_ref(r), .used = cache->generation, .is_inner = p->nodes[node].is_ephemeral };
+    if (e->is_inner) {
+        e->parent = owner_of(p, p->nodes[node].parent);
+        e->root = owner_of(p, graph_real(p, node));
+    }
     index_entry(cache, cache->n_entries++);
     return 0;
 }
@@ -363,25 +420,79 @@ static int by_bytes(const void *a, const void *b)
     return memcmp(a, b, sizeof(graph_key));
 }
 
-int graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys)
+static int by_number(const void *a, const void *b)
 {
-    const size_t n_keys = (size_t)p->n_nodes;
-    graph_key *sorted = rg_malloc((n_keys + 1) * sizeof(*sorted));
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void drop_entries(rg_cache *cache, const bool *is_kept)
+{
     int kept = 0;
 
-    if (!sorted)
-        return RG_ERR_NOMEM;
-    memcpy(sorted, keys, n_keys * sizeof(*sorted));
-    qsort(sorted, n_keys, sizeof(*sorted), by_bytes);
     for (int i = 0; i < cache->n_entries; i++) {
-        if (bsearch(&cache->entries[i].key, sorted, n_keys, sizeof(*sorted), by_bytes))
+        if (is_kept[i])
             cache->entries[kept++] = cache->entries[i];
         else
             graph_result_release(&cache->entries[i].result);
     }
-    rg_free(sorted);
     cache->n_entries = kept;
     index_all(cache);
+}
+
+/* While there are too many, the oldest generation goes as a whole, but never what this run can use. */
+static void keep_recent(rg_cache *cache, bool *is_kept)
+{
+    int n = cache->n_entries;
+
+    for (; n > cache->max_entries && cache->oldest < cache->generation; cache->oldest++) {
+        for (int i = 0; i < cache->n_entries; i++) {
+            if (is_kept[i] && cache->entries[i].used <= cache->oldest) {
+                is_kept[i] = false;
+                n--;
+            }
+        }
+    }
+}
+
+int graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys)
+{
+    const size_t n_keys = (size_t)p->n_nodes;
+    graph_key *sorted = rg_malloc((n_keys + 1) * sizeof(*sorted));
+    uint64_t *owners = rg_malloc((n_keys + 1) * sizeof(*owners));
+    bool *is_kept = rg_malloc((size_t)cache->n_entries + 1);
+    size_t n_owners = 0;
+
+    if (!sorted || !owners || !is_kept) {
+        rg_free(sorted);
+        rg_free(owners);
+        rg_free(is_kept);
+        return RG_ERR_NOMEM;
+    }
+    memcpy(sorted, keys, n_keys * sizeof(*sorted));
+    qsort(sorted, n_keys, sizeof(*sorted), by_bytes);
+    for (size_t i = 0; i < n_keys; i++)
+        if (p->nodes[i].type)
+            owners[n_owners++] = owner_of(p, (int)i);
+    qsort(owners, n_owners, sizeof(*owners), by_number);
+    cache->generation++;
+    for (int i = 0; i < cache->n_entries; i++) {
+        entry *e = &cache->entries[i];
+
+        is_kept[i] = e->is_inner ? bsearch(&e->root, owners, n_owners, sizeof(*owners), by_number) != NULL
+                                 : bsearch(&e->key, sorted, n_keys, sizeof(*sorted), by_bytes) != NULL;
+        if (is_kept[i] && !e->is_inner)
+            e->used = cache->generation;
+        if (cache->max_entries)
+            is_kept[i] = true;
+    }
+    if (cache->max_entries)
+        keep_recent(cache, is_kept);
+    drop_entries(cache, is_kept);
+    rg_free(sorted);
+    rg_free(owners);
+    rg_free(is_kept);
 
     for (node_state **s = &cache->states; *s; ) {
         const int node = graph_find(p, (*s)->node_id);
@@ -395,6 +506,31 @@ int graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys)
         }
     }
     return 0;
+}
+
+void graph_cache_expanded(rg_cache *cache, const rg_prompt *p, int parent, int first, const graph_key *keys)
+{
+    const uint64_t owner = owner_of(p, parent);
+    bool *is_kept = rg_malloc((size_t)cache->n_entries + 1);
+
+    if (!is_kept)
+        return;
+    for (int i = 0; i < cache->n_entries; i++) {
+        entry *e = &cache->entries[i];
+        bool is_new = false;
+
+        is_kept[i] = true;
+        if (!e->is_inner || e->parent != owner)
+            continue;
+        for (int n = first; n < p->n_nodes && !is_new; n++)
+            is_new = same_key(&e->key, &keys[n]);
+        if (is_new)
+            e->used = cache->generation;
+        else if (!cache->max_entries)
+            is_kept[i] = false;
+    }
+    drop_entries(cache, is_kept);
+    rg_free(is_kept);
 }
 
 static node_state *find_state(const rg_cache *cache, const char *node_id, const char *class_type)

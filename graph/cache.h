@@ -30,11 +30,20 @@ graph_result graph_result_ref(const graph_result *r);
 /* Keys of every node of the prompt, fingerprints included; rg_free() them. NULL if no memory. */
 graph_key *graph_keys(rg_env *env, const rg_prompt *p);
 
+/*
+ * Keys of the nodes from `first` on, in keys[first..], where those before have theirs. Nodes of an expansion have their parent in
+ * their keys, so that they find only what an earlier expansion of the same node left. RG_ERR_NOMEM.
+ */
+int graph_keys_of_added(rg_env *env, const rg_prompt *p, int first, graph_key *keys);
+
 /* The result under a key (borrowed), or NULL. */
 const graph_result *graph_cache_get(const rg_cache *cache, const graph_key *key);
 
-/* Keep a result (the cache takes its own holds). RG_ERR_NOMEM: it is just not kept. */
-int graph_cache_put(rg_cache *cache, const graph_key *key, const graph_result *r);
+/* Keep a result of a node of p (the cache takes its own holds). RG_ERR_NOMEM: it is just not kept. */
+int graph_cache_put(rg_cache *cache, const rg_prompt *p, int node, const graph_key *key, const graph_result *r);
+
+/* A node has expanded anew: what its earlier expansions left and this one (nodes from `first` on) does not have goes. */
+void graph_cache_expanded(rg_cache *cache, const rg_prompt *p, int parent, int first, const graph_key *keys);
 
 /* Let go of every result whose key is not among these, and of every node state whose (id, class) is not in the prompt. RG_ERR_NOMEM. */
 int graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys);

@@ -7,31 +7,62 @@
 #include "graph/env.h"
 #include "graph/prompt.h"
 
-/* Node outputs kept between runs, keyed by ancestry (ComfyUI's input signature). One per process, not thread-safe. */
+/*
+ * Node outputs kept between runs, keyed by ancestry (ComfyUI's input signature). One per process, not thread-safe.
+ *   max_entries  0: what the prompt at hand can use, the rest goes when the next starts (--cache-classic); n: about that many,
+ *                least recently used ones go first (--cache-lru n). No cache at all (NULL in rg_run) is --cache-none.
+ */
 typedef struct rg_cache rg_cache;
-rg_cache *rg_cache_new(void);
+rg_cache *rg_cache_new(void);           /* classic */
+rg_cache *rg_cache_new_lru(int max_entries);
 void rg_cache_free(rg_cache *cache);
 
+/* Let go of everything, between runs. */
+void rg_cache_clear(rg_cache *cache);
+
 /*
- * What happens during a run, in ComfyUI's words and order. Borrowed for the call. EXECUTED comes after every node; a ComfyUI
- * client hears only of those with a ui, and of wanted nodes that were cached.
+ * What happens during a run, in ComfyUI's words and order. Borrowed for the call, always on the thread of rg_execute(). EXECUTED
+ * comes after every node; a ComfyUI client hears only of those with a ui, and of wanted nodes that were cached.
  */
 typedef enum rg_event_kind {
     RG_EVENT_START, RG_EVENT_CACHED, RG_EVENT_EXECUTING, RG_EVENT_PROGRESS, RG_EVENT_EXECUTED, RG_EVENT_SUCCESS,
-    RG_EVENT_ERROR, RG_EVENT_INTERRUPTED
+    RG_EVENT_ERROR, RG_EVENT_INTERRUPTED,
+    RG_EVENT_PROGRESS_STATE,            /* a node started, went on or finished: progress holds all nodes touched so far */
+    RG_EVENT_BLOCKED                    /* execution_error of type ExecutionBlocked: message says why; the run goes on */
 } rg_event_kind;
+
+/* A node in the progress registry: ComfyUI's progress_state.nodes[node_id]. */
+typedef struct rg_node_progress {
+    const char *node_id, *display_id, *parent_id, *real_id;     /* parent_id NULL: a submitted node */
+    bool is_finished;                   /* else it runs, also after a failure */
+    double value, max;                  /* 0 of 1 at its start */
+} rg_node_progress;
 
 typedef struct rg_event {
     rg_event_kind kind;
-    const char *node_id, *class_type;
+    /*
+     * The node, as it is in the graph: "12", or "12.0.0.3" for one that node 12 expanded into. In ERROR and INTERRUPTED it is the
+     * submitted one. display_id is what clients show, and always there when node_id is; NULL both for the run as a whole.
+     */
+    const char *node_id, *class_type, *display_id;
     int64_t step, total;                /* RG_EVENT_PROGRESS */
     const rg_tensor *preview;
     struct json_object *ui;             /* RG_EVENT_EXECUTED: {"images": [...]} or NULL */
     bool is_cached;                     /* RG_EVENT_EXECUTED: it did not run, its result was there */
     double seconds;                     /* RG_EVENT_EXECUTED: of this node */
-    int code;                           /* RG_EVENT_ERROR */
-    const char *message;
-    const char *const *cached;          /* RG_EVENT_CACHED: n_cached node ids */
+    const rg_node_progress *progress;   /* RG_EVENT_PROGRESS_STATE: n_progress nodes in the order they were touched */
+    int n_progress;
+
+    /* RG_EVENT_ERROR, RG_EVENT_BLOCKED */
+    int code;
+    const char *exception_type;         /* as ComfyUI names it */
+    const char *message;                /* without the newline that ComfyUI's ends in */
+    const char *tip;                    /* what to do about it, after that newline; "" mostly */
+    struct json_object *current_inputs; /* {"name": [values]}; NULL: none are known */
+
+    const char *const *ids;             /* RG_EVENT_CACHED: the cached nodes; ERROR, INTERRUPTED: those that have run */
+    int n_ids;
+    const char *const *cached;          /* the same for RG_EVENT_CACHED */
     int n_cached;
 } rg_event;
 typedef void rg_listener(void *user, const rg_event *e);

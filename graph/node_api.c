@@ -6,16 +6,16 @@
 /* One entry appended to the list under key of the node's ui object; takes over item. */
 static int add_ui(rg_exec *x, const char *key, struct json_object *item)
 {
-    graph_run *run = x->private_data;
+    call_result *r = ((graph_exec *)x->private_data)->result;
     struct json_object *list;
 
-    if (!run->ui)
-        run->ui = json_object_new_object();
-    if (!item || !run->ui)
+    if (!r->ui)
+        r->ui = json_object_new_object();
+    if (!item || !r->ui)
         goto fail;
-    if (!json_object_object_get_ex(run->ui, key, &list)) {
+    if (!json_object_object_get_ex(r->ui, key, &list)) {
         list = json_object_new_array();
-        if (!list || json_object_object_add(run->ui, key, list) < 0)
+        if (!list || json_object_object_add(r->ui, key, list) < 0)
             goto fail;
     }
     if (json_object_array_add(list, item) == 0)

@@ -145,6 +145,7 @@ struct json_object *rg_input_info(rg_env *env, const rg_node *node, const rg_inp
     put_true(o, "dynamicPrompts", in->has_dynamic_prompts);
     put_true(o, "forceInput", in->is_force_input);
     put_true(o, "lazy", in->is_lazy);
+    put_true(o, "rawLink", in->is_raw_link);
     put_true(o, "control_after_generate", in->has_control_after_generate);
     put_true(o, "image_upload", in->has_image_upload);
     put_true(o, "advanced", in->is_advanced);
@@ -185,7 +186,7 @@ static int put_inputs(rg_env *env, const rg_node *node, struct json_object *info
         for (const rg_input *in = node->inputs; in && in->kind != RG_INPUT_END; in++) {
             struct json_object *pair;
 
-            if (in->is_optional != (i == 1))
+            if (in->is_optional != (i == 1) || in->is_hidden)
                 continue;
             if (!(pair = rg_input_info(env, node, in)))
                 ret = RG_ERR_NOMEM;
@@ -200,11 +201,23 @@ static int put_inputs(rg_env *env, const rg_node *node, struct json_object *info
             json_object_put(names);
         }
     }
+    for (const rg_input *in = node->inputs; in && in->kind != RG_INPUT_END; in++) {
+        struct json_object *pair;
+
+        if (!in->is_hidden)
+            continue;
+        if (!(pair = json_object_new_array()))
+            ret = RG_ERR_NOMEM;
+        else
+            add_string(pair, rg_input_type_name(in));
+        put(hidden, in->name, pair);
+        add_string(hidden_order, in->name);
+    }
     const struct { bool is_wanted; const char *name, *value; } extras[] = {
-        { node->wants_unique_id, "unique_id", "UNIQUE_ID" }, { node->wants_prompt, "prompt", "PROMPT" },
+        { node->wants_dynprompt, "dynprompt", "DYNPROMPT" }, { node->wants_unique_id, "unique_id", "UNIQUE_ID" }, { node->wants_prompt, "prompt", "PROMPT" },
         { node->wants_extra_pnginfo, "extra_pnginfo", "EXTRA_PNGINFO" },
     };
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (!extras[i].is_wanted)
             continue;
         put(hidden, extras[i].name, hidden_value(node, extras[i].value));

@@ -69,6 +69,90 @@ const rg_input *graph_input(const rg_node *type, const char *name)
     return NULL;
 }
 
+int graph_real(const rg_prompt *p, int node)
+{
+    while (p->nodes[node].is_ephemeral)
+        node = p->nodes[node].parent;
+    return node;
+}
+
+static void index_nodes(rg_prompt *p)
+{
+    memset(p->index, 0xff, ((size_t)p->index_mask + 1) * sizeof(*p->index));
+    for (int i = 0; i < p->n_nodes; i++) {
+        unsigned at = hash_id(p->nodes[i].id) & p->index_mask;
+
+        while (p->index[at] >= 0)
+            at = (at + 1) & p->index_mask;
+        p->index[at] = i;
+    }
+}
+
+int graph_add_node(rg_prompt *p, const char *id, struct json_object *json, int parent)
+{
+    struct json_object *class_type = json_object_object_get(json, "class_type"), *display;
+    const rg_node *type = rg_node_find(json_object_get_string(class_type));
+    char *own = rg_strdup(id);
+    prompt_node *n;
+    int shown = -1;
+
+    if (!own || !type) {
+        rg_free(own);
+        return own ? RG_ERR_NOT_FOUND : RG_ERR_NOMEM;
+    }
+    if (p->n_nodes >= p->capacity) {
+        const int capacity = 2 * p->n_nodes + 16;
+        prompt_node *nodes = rg_realloc(p->nodes, (size_t)capacity * sizeof(*nodes));
+
+        if (!nodes) {
+            rg_free(own);
+            return RG_ERR_NOMEM;
+        }
+        p->nodes = nodes;
+        p->capacity = capacity;
+    }
+    if (2u * ((unsigned)p->n_nodes + 1) > p->index_mask + 1) {
+        const unsigned size = 2 * (p->index_mask + 1);
+        int *index = rg_realloc(p->index, size * sizeof(*index));
+
+        if (!index) {
+            rg_free(own);
+            return RG_ERR_NOMEM;
+        }
+        p->index = index;
+        p->index_mask = size - 1;
+        index_nodes(p);
+    }
+    if (json_object_object_get_ex(json, "override_display_id", &display))
+        shown = graph_find(p, json_object_get_string(display));
+    if (shown < 0)
+        shown = parent;
+    if (p->nodes[shown].is_ephemeral)
+        shown = p->nodes[shown].display;
+    n = &p->nodes[p->n_nodes];
+    *n = (prompt_node){ .id = own, .json = json_object_get(json), .inputs = json_object_object_get(json, "inputs"), .type = type,
+                        .is_ephemeral = true, .parent = parent, .display = shown };
+    unsigned at = hash_id(own) & p->index_mask;
+    while (p->index[at] >= 0)
+        at = (at + 1) & p->index_mask;
+    p->index[at] = p->n_nodes;
+    return p->n_nodes++;
+}
+
+void graph_remove_added(rg_prompt *p)
+{
+    const int before = p->n_nodes;
+
+    while (p->n_nodes > 0 && p->nodes[p->n_nodes - 1].is_ephemeral) {
+        prompt_node *n = &p->nodes[--p->n_nodes];
+
+        rg_free((char *)n->id);
+        json_object_put(n->json);
+    }
+    if (p->n_nodes < before)
+        index_nodes(p);
+}
+
 /* What people feed in by mistake gets its own words. */
 static int refuse_other_forms(rg_ctx *c, struct json_object *json)
 {

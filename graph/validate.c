@@ -171,7 +171,7 @@ bool graph_follow(const validation *v, int node, const rg_input *in, int *source
     if (!type)
         return v->is_lenient;
     slot = python_slot(json_object_get_int64(number), graph_n_outputs(type));
-    return slot >= 0 && is_match(rg_output_type_name(&type->outputs[slot]), in);
+    return slot >= 0 && (n->type->validate_types || is_match(rg_output_type_name(&type->outputs[slot]), in));
 }
 
 /* The text of Python's KeyError or TypeError for a key that no dict of strings has. */
@@ -225,7 +225,7 @@ static int check_link(validation *v, frame *f, const rg_input *in, struct json_o
         return -1;
     }
     received = rg_output_type_name(&type->outputs[slot]);
-    if (is_match(received, in))
+    if (is_match(received, in) || v->prompt->nodes[f->node].type->validate_types)
         return source;
 
     rg_text_format(&t, "%s, received_type(%s) mismatch input_type(", in->name, received);
@@ -391,7 +391,7 @@ static void check_constant(validation *v, frame *f, const rg_input *in, struct j
 {
     const rg_node *type = v->prompt->nodes[f->node].type;
 
-    if (!convert_constant(v, f, in, &value) || (type->validate && is_named(type->validated_inputs, in->name)))
+    if (!convert_constant(v, f, in, &value) || ((type->validate || type->validate_types) && is_named(type->validated_inputs, in->name)))
         return;
     if (check_range(v, f, in, value))
         check_list(v, f, in, value);
@@ -399,15 +399,36 @@ static void check_constant(validation *v, frame *f, const rg_input *in, struct j
 
 /* ---- a node's own validator ------------------------------------------------------------------------------------------------ */
 
+/* Per declared input what it is linked to, NULL where it is not; rg_free() it. NULL if no memory. */
+static const char **types_of_links(const validation *v, int node)
+{
+    const prompt_node *n = &v->prompt->nodes[node];
+    const char **types = rg_calloc((size_t)graph_n_inputs(n->type) + 1, sizeof(*types));
+
+    for (int i = 0; types && i < graph_n_inputs(n->type); i++) {
+        struct json_object *value;
+        int source, slot;
+
+        if (!json_object_object_get_ex(n->inputs, n->type->inputs[i].name, &value) || !graph_link(v->prompt, value, &source, &slot)
+            || source < 0 || !v->prompt->nodes[source].type)
+            continue;
+        slot = python_slot(slot, graph_n_outputs(v->prompt->nodes[source].type));
+        if (slot >= 0)
+            types[i] = rg_output_type_name(&v->prompt->nodes[source].type->outputs[slot]);
+    }
+    return types;
+}
+
 /* The validator's text about the inputs it takes, once for each input that the prompt gives. */
 static void run_validator(validation *v, frame *f)
 {
     const prompt_node *n = &v->prompt->nodes[f->node];
-    graph_call call;
+    const char **types = NULL;
+    graph_call call = { 0 };
     char text[512] = "";
-    int ret;
+    int ret = 0;
 
-    if (!n->type->validate)
+    if (!n->type->validate && !n->type->validate_types)
         return;
     for (const char *const *name = n->type->validated_inputs; name && *name; name++) {
         const rg_input *in = graph_input(n->type, *name);
@@ -415,18 +436,23 @@ static void run_validator(validation *v, frame *f)
         rg_text t = { 0 };
 
         if (!json_object_object_get_ex(n->inputs, *name, &value)) {
-            if (in && in->is_optional)
+            if (!strcmp(*name, "input_types") || (in && in->is_optional))
                 continue;
             rg_text_format(&t, "%s.VALIDATE_INPUTS() missing 1 required positional argument: '%s'", n->type->class_type, *name);
             raise_exception(v, f, "TypeError", &t);
             return;
         }
-        if (json_object_is_type(value, json_type_array))
-            return;                     /* a link: its value is not there yet, and nothing is there to be judged */
+        /* a link: its value is not there yet; only an input for anything can show that in args */
+        if (json_object_is_type(value, json_type_array) && !n->type->validate_types && in && !graph_takes_any(in))
+            return;
     }
-    if ((ret = graph_call_from_constants(&call, v->prompt, f->node)) == 0)
-        ret = n->type->validate(v->env, call.args, text, sizeof(text));
+    if (n->type->validate_types && !(types = types_of_links(v, f->node)))
+        ret = RG_ERR_NOMEM;
+    if (!ret && (ret = graph_call_from_constants(&call, v->prompt, f->node)) == 0)
+        ret = types ? n->type->validate_types(v->env, call.args, types, text, sizeof(text))
+                    : n->type->validate(v->env, call.args, text, sizeof(text));
     graph_call_release(&call);
+    rg_free(types);
     if (ret == RG_ERR_NOMEM)
         v->error = ret;
     if (ret >= 0)
@@ -435,7 +461,7 @@ static void run_validator(validation *v, frame *f)
         struct json_object *extra;
         rg_text t = { 0 };
 
-        if (!json_object_object_get_ex(n->inputs, *name, NULL))
+        if (!json_object_object_get_ex(n->inputs, *name, NULL) && strcmp(*name, "input_types"))
             continue;
         rg_text_format(&t, text[0] ? "%s - %s" : "%s", *name, text);
         extra = json_object_new_object();
@@ -520,7 +546,7 @@ static void advance(validation *v, stack *s)
         int source;
 
         if (!json_object_object_get_ex(n->inputs, in->name, &value)) {
-            if (!in->is_optional)
+            if (!in->is_optional && !in->is_hidden)
                 add_reason(f, "required_input_missing", "Required input is missing", json_object_new_string(in->name),
                            input_extra(v, f, in, false, false, NULL));
             f->input++;

@@ -6,15 +6,31 @@
 int worklist_init(worklist *w, const rg_prompt *p)
 {
     *w = (worklist){ .prompt = p };
-    w->nodes = rg_calloc((size_t)p->n_nodes + 1, sizeof(*w->nodes));
-    w->order = rg_calloc((size_t)p->n_nodes + 1, sizeof(*w->order));
-    w->ready = rg_calloc((size_t)p->n_nodes + 1, sizeof(*w->ready));
-    return w->nodes && w->order && w->ready ? 0 : RG_ERR_NOMEM;
+    return worklist_grow(w);
+}
+
+int worklist_grow(worklist *w)
+{
+    const int n = w->n_nodes && w->prompt->n_nodes > w->n_nodes ? 2 * w->prompt->n_nodes : w->prompt->n_nodes + 1;
+    work_node *nodes;
+    int *ready;
+
+    if (w->nodes && w->prompt->n_nodes <= w->n_nodes)
+        return 0;
+    if (!(nodes = rg_realloc(w->nodes, (size_t)n * sizeof(*nodes))))
+        return RG_ERR_NOMEM;
+    w->nodes = nodes;
+    if (!(ready = rg_realloc(w->ready, (size_t)n * sizeof(*ready))))
+        return RG_ERR_NOMEM;
+    w->ready = ready;
+    memset(&w->nodes[w->n_nodes], 0, (size_t)(n - w->n_nodes) * sizeof(*nodes));
+    w->n_nodes = n;
+    return 0;
 }
 
 void worklist_release(worklist *w)
 {
-    for (int i = 0; w->nodes && i < w->prompt->n_nodes; i++) {
+    for (int i = 0; i < w->n_nodes; i++) {
         rg_free(w->nodes[i].blocks);
         rg_free(w->nodes[i].needs);
     }
@@ -50,21 +66,66 @@ static bool contains(const int *list, int n, int value)
 /* Put a node among the ready ones, which stay in the order they came in. */
 static void add_ready(worklist *w, int node)
 {
-    int i = w->n_ready++;
+    int i;
 
-    for (; i > 0 && w->nodes[w->ready[i - 1]].place > w->nodes[node].place; i--)
+    if (w->nodes[node].is_ready)
+        return;
+    w->nodes[node].is_ready = true;
+    for (i = w->n_ready++; i > 0 && w->nodes[w->ready[i - 1]].place > w->nodes[node].place; i--)
         w->ready[i] = w->ready[i - 1];
     w->ready[i] = node;
 }
 
+static void remove_ready(worklist *w, int node)
+{
+    int kept = 0;
+
+    if (!w->nodes[node].is_ready)
+        return;
+    w->nodes[node].is_ready = false;
+    for (int i = 0; i < w->n_ready; i++)
+        if (w->ready[i] != node)
+            w->ready[kept++] = w->ready[i];
+    w->n_ready = kept;
+}
+
 typedef struct link { int from, to; } link;
 
-/* The source of a declared input's link, -1 if it is none. Inputs that the class does not know make no dependency. */
-static int source_of(const rg_prompt *p, int node, const char *name, struct json_object *value)
+/* The source of a link that the node's class takes, -1 if it is none. */
+static int source_of(const rg_prompt *p, int node, const char *name, struct json_object *value, bool *is_lazy)
 {
+    const rg_node *type = p->nodes[node].type;
+    const rg_input *in = graph_input(type, name);
     int source, slot;
 
-    return graph_input(p->nodes[node].type, name) && graph_link(p, value, &source, &slot) ? source : -1;
+    *is_lazy = in && in->is_lazy;
+    return (in || type->takes_any_input) && graph_link(p, value, &source, &slot) ? source : -1;
+}
+
+static int add_need(worklist *w, int node, int source)
+{
+    work_node *n = &w->nodes[node];
+    int ret;
+
+    if (contains(n->needs, n->n_needs, source))
+        return 0;
+    ret = append(&n->needs, &n->n_needs, &n->needs_capacity, source);
+    w->nodes[source].n_users += !ret;
+    return ret;
+}
+
+/* Make one pending node wait for another, once. */
+static int add_block(worklist *w, int from, int to)
+{
+    work_node *n = &w->nodes[from];
+    int ret;
+
+    if (!n->is_pending || contains(n->blocks, n->n_blocks, to))
+        return 0;
+    ret = append(&n->blocks, &n->n_blocks, &n->blocks_capacity, to);
+    if (!ret && w->nodes[to].n_waits_for++ == 0)
+        remove_ready(w, to);
+    return ret;
 }
 
 int worklist_add(worklist *w, int node, worklist_has_fn *has, void *user)
@@ -80,22 +141,20 @@ int worklist_add(worklist *w, int node, worklist_has_fn *has, void *user)
         const int at = stack[--n_stack];
         work_node *n = &w->nodes[at];
 
-        if (n->is_pending || n->is_done || !p->nodes[at].inputs)
+        if (n->is_pending || !p->nodes[at].inputs)
             continue;
+        if ((ret = append(&w->order, &w->n_order, &w->order_capacity, at)) < 0)
+            break;
         n->is_pending = true;
-        n->place = w->n_order;
-        w->order[w->n_order++] = at;
+        n->is_done = false;
+        n->n_needs = 0;                 /* when it runs again, it takes its sources up again */
+        n->place = w->n_order - 1;
         w->n_pending++;
         json_object_object_foreach(p->nodes[at].inputs, name, value) {
-            const int source = source_of(p, at, name, value);
+            bool is_lazy;
+            const int source = source_of(p, at, name, value, &is_lazy);
 
-            if (ret || source < 0)
-                continue;
-            if (!contains(n->needs, n->n_needs, source)) {
-                ret = append(&n->needs, &n->n_needs, &n->needs_capacity, source);
-                w->nodes[source].n_users += !ret;
-            }
-            if (ret || has(user, source))
+            if (ret || source < 0 || (ret = add_need(w, at, source)) < 0 || is_lazy || has(user, source))
                 continue;
             if (n_links == links_capacity) {
                 const size_t bigger = links_capacity ? 2 * links_capacity : 32;
@@ -112,20 +171,40 @@ int worklist_add(worklist *w, int node, worklist_has_fn *has, void *user)
             ret = append(&stack, &n_stack, &stack_capacity, source);
         }
     }
-    for (size_t i = 0; !ret && i < n_links; i++) {
-        work_node *from = &w->nodes[links[i].from];
-
-        if (!from->is_pending || contains(from->blocks, from->n_blocks, links[i].to))
-            continue;
-        ret = append(&from->blocks, &from->n_blocks, &from->blocks_capacity, links[i].to);
-        w->nodes[links[i].to].n_waits_for += !ret;
-    }
+    for (size_t i = 0; !ret && i < n_links; i++)
+        ret = add_block(w, links[i].from, links[i].to);
     for (int i = n_before; !ret && i < w->n_order; i++)
-        if (w->nodes[w->order[i]].n_waits_for == 0)
+        if (w->nodes[w->order[i]].is_pending && w->nodes[w->order[i]].n_waits_for == 0)
             add_ready(w, w->order[i]);
     rg_free(stack);
     rg_free(links);
     return ret;
+}
+
+int worklist_wait(worklist *w, int node, int source, worklist_has_fn *has, void *user)
+{
+    int ret = add_need(w, node, source);
+
+    if (!ret && !has(user, source) && (ret = worklist_add(w, source, has, user)) == 0)
+        ret = add_block(w, source, node);
+    return ret;
+}
+
+void worklist_hold(worklist *w, int node)
+{
+    w->nodes[node].n_waits_for++;
+    remove_ready(w, node);
+}
+
+void worklist_release_hold(worklist *w, int node)
+{
+    if (--w->nodes[node].n_waits_for == 0)
+        add_ready(w, node);
+}
+
+bool worklist_is_waiting(const worklist *w, int node)
+{
+    return w->nodes[node].n_waits_for > 0;
 }
 
 static bool is_output(const worklist *w, int node)
@@ -142,7 +221,7 @@ static bool blocks_output(const worklist *w, int node)
 }
 
 /*
- * Among the ready ones, in the order they came in: an output; else one that an output waits for; else one that such a one waits
+ * Among the ready ones, in the order they came in: an output, or one that only waits on a thread of its own; else one that an output waits for; else one that such a one waits
  * for; else the first. A person sees pictures sooner, and they are let go of sooner.
  */
 int worklist_pick(const worklist *w)
@@ -153,7 +232,7 @@ int worklist_pick(const worklist *w)
         const int node = w->ready[i];
         int rank = 3;
 
-        if (is_output(w, node))
+        if (is_output(w, node) || w->prompt->nodes[node].type->is_async)
             return node;
         if (blocks_output(w, node))
             rank = 1;
@@ -171,17 +250,12 @@ int worklist_pick(const worklist *w)
 void worklist_done(worklist *w, int node)
 {
     work_node *n = &w->nodes[node];
-    int kept = 0;
 
     n->is_pending = false;
     n->is_done = true;
     w->n_pending--;
-    for (int i = 0; i < w->n_ready; i++)
-        if (w->ready[i] != node)
-            w->ready[kept++] = w->ready[i];
-    w->n_ready = kept;
+    remove_ready(w, node);
     for (int i = 0; i < n->n_blocks; i++)
-        if (--w->nodes[n->blocks[i]].n_waits_for == 0)
-            add_ready(w, n->blocks[i]);
+        worklist_release_hold(w, n->blocks[i]);
     n->n_blocks = 0;
 }

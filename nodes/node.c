@@ -7,6 +7,8 @@
 RG_TYPE_LIST(X)
 #undef X
 const rg_type rg_type_list = { "LIST" };
+const rg_type rg_type_blocker = { "BLOCKER" };
+const rg_type rg_type_link = { "LINK" };
 
 /* ---- values ---------------------------------------------------------------------------------------------------- */
 
@@ -65,6 +67,31 @@ rg_string *rg_string_new(const char *text)
     s->n_bytes = n;
     memcpy(s->text, text, n + 1);
     return s;
+}
+
+rg_value rg_value_blocked(const char *message)
+{
+    const size_t n = message ? strlen(message) : 0;
+    rg_blocker *b = rg_malloc(sizeof(*b) + n + 1);
+
+    if (!b)
+        return (rg_value){ 0 };
+    rg_object_init(b, string_free);
+    memcpy(b->message, message ? message : "", n + 1);
+    return rg_value_object(&rg_type_blocker, b);
+}
+
+rg_value rg_value_link(const char *node_id, int slot)
+{
+    const size_t n = strlen(node_id);
+    rg_link *l = rg_malloc(sizeof(*l) + n + 1);
+
+    if (!l)
+        return (rg_value){ 0 };
+    rg_object_init(l, string_free);
+    l->slot = slot;
+    memcpy(l->node_id, node_id, n + 1);
+    return rg_value_object(&rg_type_link, l);
 }
 
 static void list_free(void *self)

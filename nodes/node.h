@@ -89,6 +89,26 @@ rg_list *rg_list_new(int n_items);              /* one holder, empty values to f
 extern const rg_type rg_type_list;
 #define RG_LIST         (&rg_type_list)
 
+/*
+ * ComfyUI's ExecutionBlocker: given for an output, it keeps the nodes behind it from running, without failing the run. With a
+ * message (else NULL) clients hear of it once. It may stand for any type, and be one element of a list.
+ */
+typedef struct rg_blocker {
+    rg_object base;
+    char message[];                     /* "": silent */
+} rg_blocker;
+extern const rg_type rg_type_blocker;
+rg_value rg_value_blocked(const char *message);     /* empty if no memory */
+
+/* Where a value would come from, not the value: what an is_raw_link input gets, and what results of an expansion are. */
+typedef struct rg_link {
+    rg_object base;
+    int slot;
+    char node_id[];
+} rg_link;
+extern const rg_type rg_type_link;
+rg_value rg_value_link(const char *node_id, int slot);      /* empty if no memory */
+
 /* ---- inputs --------------------------------------------------------------------------------------------------- */
 
 typedef enum rg_input_kind {
@@ -122,7 +142,9 @@ typedef struct rg_input {
 
     /* how it behaves and shows; on the wire as ComfyUI's option keys */
     bool is_optional;
-    bool is_lazy;
+    bool is_lazy;                       /* its source runs only when check_lazy() asks for it; empty in args until then */
+    bool is_raw_link;                   /* the field is a const rg_value * that holds the link itself (or a constant) */
+    bool is_hidden;                     /* clients never show it, but an expansion may set it */
     bool is_unlisted_allowed;           /* a name that is not in the list passes (the node checks it itself: LoadImage) */
     bool is_v3_combo;                   /* wire form ["COMBO", {"options": ...}]: newer node style */
     bool is_multiline, has_dynamic_prompts, is_force_input, has_control_after_generate, has_image_upload, is_advanced;
@@ -132,7 +154,7 @@ typedef struct rg_input {
 
 /*
  * Rows of an input table. `field` is a member of the file's struct args; named options may follow: RG_FLOAT(..., .step = 0.1).
- * A link of type RG_ANY, or with type_names, fills a `const rg_value *` (NULL: not connected), since its type is known at run
+ * A link of type RG_ANY, with type_names or is_raw_link fills a `const rg_value *` (NULL: not connected), since its type is known at run
  * time only. In an is_input_list node every field is a `const rg_list *`. A FLOAT whose min_int or max_int is set instead of
  * min and max shows its range as integers (PrimitiveFloat). Without a default (PrimitiveInt) write the row out by hand.
  */
@@ -180,9 +202,40 @@ typedef struct rg_exec {
     const char *const *extra_keys;      /* extra_pnginfo: n_extra keys and JSON texts ("workflow", ...) */
     const char *const *extra_texts;
     int n_extra;
-    void **state;                       /* one pointer per node id that outlives the call; freed with rg_free() */
+    void **state;                       /* one pointer per node id that outlives the call (not for is_async); freed with rg_free() */
+    const struct rg_named_value *more;  /* takes_any_input: n_more linked inputs that are not in the table, in the prompt's order */
+    int n_more;
     void *private_data;                 /* the executor's */
 } rg_exec;
+
+typedef struct rg_named_value {
+    const char *name;
+    rg_value value;                     /* a list for is_input_list nodes (RG_LIST) */
+} rg_named_value;
+
+/* In check_lazy(): this lazy input is needed. One that is there already may be asked for again. RG_ERR_INVALID: no link of that name. */
+int rg_exec_need(rg_exec *x, const char *input);
+
+/*
+ * Expansion: instead of values a node may give a graph of new nodes, which run before its outputs are taken up.
+ *     int mix = rg_expand_node(x, "ImageBlend", NULL);
+ *     rg_expand_value(x, mix, "image1", a->image);            a value, held by the new node; or a link (rg_value_link())
+ *     rg_expand_link(x, mix, "image2", other, 0);             output 0 of another new node
+ *     out[0] = rg_expand_output(x, mix, 0);                   this node gives what that one gives
+ * Ids are "<this node's id>.<call>.0.<name>", where a NULL name counts 1, 2, ...; a name that is there already gives the same node.
+ * All return a code on failure, which the context has then, too: errors may be left unchecked until execute() returns.
+ * Nothing is validated or converted: an unknown class or a bad value fails when it runs.
+ */
+int rg_expand_node(rg_exec *x, const char *class_type, const char *name);       /* a number for the new node */
+int rg_expand_value(rg_exec *x, int node, const char *input, const rg_value *v);
+int rg_expand_link(rg_exec *x, int node, const char *input, int source, int slot);
+int rg_expand_display(rg_exec *x, int node, const char *node_id);               /* what clients show for it; else this node */
+rg_value rg_expand_output(rg_exec *x, int node, int slot);
+
+/* The graph as it stands, submitted nodes and expanded ones (ComfyUI's DYNPROMPT). NULL or false: no such node or input. Borrowed. */
+const char *rg_exec_class_of(rg_exec *x, const char *node_id);
+/* Input number i in the node's order; *v is a link or a constant and the caller's (rg_value_unref()). */
+bool rg_exec_input_of(rg_exec *x, const char *node_id, int i, const char **name, rg_value *v);
 
 /* Record a result for clients: {"images": [{"filename", "subfolder", "type"}]}. type is "output" or "temp". */
 int rg_exec_ui_file(rg_exec *x, const char *key, const char *filename, const char *subfolder, const char *type);
@@ -231,7 +284,14 @@ typedef struct rg_node {
     bool is_input_list;                 /* INPUT_IS_LIST */
     bool is_not_idempotent;             /* NOT_IDEMPOTENT: the node id is part of the cache key */
     bool is_deprecated, is_experimental, is_v3;
-    bool wants_prompt, wants_extra_pnginfo, wants_unique_id;    /* hidden inputs, shown in /object_info */
+    bool wants_prompt, wants_extra_pnginfo, wants_unique_id, wants_dynprompt;   /* hidden inputs, shown in /object_info */
+    bool takes_any_input;               /* links on inputs outside the table reach execute() in rg_exec.more; else they are an error */
+
+    /*
+     * The node waits more than it computes: its calls run on threads of their own, all at once and beside other nodes. ctx is then a
+     * CPU context of this call alone; rg_report() and rg_check() work as ever, the latter also stops it when the run ends early.
+     */
+    bool is_async;
     const char *python_module;          /* "nodes", "comfy_extras.nodes_..."; as ComfyUI reports it */
 
     /*
@@ -242,11 +302,25 @@ typedef struct rg_node {
     int (*execute)(rg_exec *x, const void *args, rg_value *out);
 
     /*
+     * check_lazy_status, or NULL: asks with rg_exec_need() for the lazy inputs it wants; is called again when they are there, and
+     * execute() follows when it asks for nothing more. Lazy inputs of typed links are NULL in args while they are missing. Without
+     * it lazy inputs are never there.
+     */
+    int (*check_lazy)(rg_exec *x, const void *args);
+
+    /*
      * VALIDATE_INPUTS, or NULL. Linked inputs are empty in args. On refusal returns RG_ERR_INVALID after writing the text
      * that ComfyUI would give; that switches off range and list checks of the inputs named in validated_inputs.
      */
     int (*validate)(rg_env *env, const void *args, char *text, size_t text_size);
     const char *const *validated_inputs;/* NULL-terminated names of the inputs the validator takes; NULL: none */
+
+    /*
+     * Instead of validate: also gets the type that each declared input (in the table's order) is linked to, NULL where it is not
+     * linked. It then judges types by itself, and is called however inputs are linked ("input_types" in validated_inputs stands
+     * for the types).
+     */
+    int (*validate_types)(rg_env *env, const void *args, const char *const *types, char *text, size_t text_size);
 
     /* IS_CHANGED, or NULL: a fingerprint of outside state (file contents) into out, 64 hex digits; non-zero: always run again. */
     int (*fingerprint)(rg_env *env, const void *args, char out[65]);
