@@ -154,12 +154,12 @@ static struct json_object *message_data(const job_run *run, const rg_event *e)
     }
     if (e->kind == RG_EVENT_ERROR) {
         struct json_object *all = json_object_new_array();
-        char *text = rg_asprintf("%s\n", e->message ? e->message : rg_error_text(e->code));
+        char *text = rg_asprintf("%s\n%s", e->message ? e->message : rg_error_text(e->code), e->tip ? e->tip : "");
         add_text(d, "exception_message", text ? text : "out of memory\n");
         rg_free(text);
-        add_text(d, "exception_type", rg_error_type(e->code));
+        add_text(d, "exception_type", e->exception_type ? e->exception_type : rg_error_type(e->code));
         json_object_object_add(d, "traceback", json_object_new_array());
-        json_object_object_add(d, "current_inputs", json_object_new_object());
+        json_object_object_add(d, "current_inputs", e->current_inputs ? json_object_get(e->current_inputs) : json_object_new_object());
         for (int i = 0; run->prompt && i < rg_prompt_n_nodes(run->prompt); i++)
             json_object_array_add(all, json_object_new_string(rg_prompt_node(run->prompt, i, NULL)));
         json_object_object_add(d, "current_outputs", all);
@@ -193,6 +193,9 @@ static void on_event(void *user, const rg_event *e)
         if (!e->is_cached)
             json_object_array_add(run->executed, json_object_new_string(e->node_id));
         break;
+    case RG_EVENT_PROGRESS_STATE:
+    case RG_EVENT_BLOCKED:
+        break;                          /* for clients that watch; no part of the job's record */
     }
     if (e->kind == RG_EVENT_ERROR)
         snprintf(run->failed_text, sizeof run->failed_text, "%s%.60s%s%.100s%s%.1000s", e->node_id ? "node " : "",
