@@ -56,9 +56,10 @@ typedef struct flux {
 
 /* ---- the forward pass --------------------------------------------------------------------------------------------------
  * B batch, D hidden size, H heads, n_txt and n_img tokens, N = n_txt + n_img. vec [B, D] is past the SiLU that every
- * modulation begins with. */
+ * modulation begins with; it and what is made of it stay float32 whatever the blocks compute in: one row for all tokens
+ * costs nothing, and its rounding would tilt them all the same way. */
 
-typedef struct flux_mod {               /* [B, 1, D] each */
+typedef struct flux_mod {               /* [B, 1, D] each, float32 */
     rg_tensor *shift, *scale, *gate;
 } flux_mod;
 
@@ -315,21 +316,20 @@ static rg_tensor *rotary(rg_ctx *c, flux *f, int64_t n_txt, int64_t rows, int64_
 /* time_in or guidance_in of B values. */
 static rg_tensor *embed_time(rg_ctx *c, const flux_embed *w, const rg_tensor *t)
 {
-    return embed(c, w, rg_to(c, rg_timestep_embedding(c, t, TIME_DIM, 10000.0f, 1000.0f), c->compute_dtype));
+    return embed(c, w, rg_timestep_embedding(c, t, TIME_DIM, 10000.0f, 1000.0f));
 }
 
-/* time + guidance + pooled text, each through its own two layers; then the SiLU that every modulation begins with. */
+/* time + guidance + pooled text, each through its own two layers; then the SiLU that every modulation begins with. Float32. */
 static rg_tensor *conditioning(rg_ctx *c, const flux *f, const rg_tensor *timestep, const rg_denoiser_inputs *in)
 {
-    const rg_dtype dtype = c->compute_dtype;
     const rg_tensor *y = in->pooled;
     rg_tensor *vec = embed_time(c, &f->time_in, timestep);
 
     if (f->config.has_guidance && in->guidance)
         vec = rg_add(c, vec, embed_time(c, &f->guidance_in, in->guidance));
     if (!y)
-        y = rg_tensor_zeros(c, dtype, 2, (const int64_t[]){ timestep->shape[0], f->config.vector_dim });
-    vec = rg_add(c, vec, embed(c, &f->vector_in, rg_to(c, rg_slice(c, y, 1, 0, f->config.vector_dim), dtype)));
+        y = rg_tensor_zeros(c, RG_F32, 2, (const int64_t[]){ timestep->shape[0], f->config.vector_dim });
+    vec = rg_add(c, vec, embed(c, &f->vector_in, rg_to(c, rg_slice(c, y, 1, 0, f->config.vector_dim), RG_F32)));
     return rg_unary(c, vec, RG_SILU);
 }
 

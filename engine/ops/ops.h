@@ -146,10 +146,10 @@ rg_tensor *rg_group_norm(rg_ctx *c, const rg_tensor *x, int n_groups, const rg_t
 
 /* ---- fused steps of diffusion transformers -------------------------------------------------------------------------------- */
 
-/* layer_norm(x, no weights, eps) * (1 + scale) + shift.  x [B, N, D]   scale, shift [B, 1, D] or [B, D] */
+/* layer_norm(x, no weights, eps) * (1 + scale) + shift.  x [B, N, D]   scale, shift [B, 1, D] or [B, D], any float dtype */
 rg_tensor *rg_modulated_norm(rg_ctx *c, const rg_tensor *x, const rg_tensor *scale, const rg_tensor *shift, float eps);
 
-/* x + gate * y.  x, y [B, N, D]   gate [B, 1, D] or [B, D] */
+/* x + gate * y.  x, y [B, N, D]   gate [B, 1, D] or [B, D], any float dtype */
 rg_tensor *rg_gated_add(rg_ctx *c, const rg_tensor *x, const rg_tensor *gate, const rg_tensor *y);
 
 /*

@@ -441,9 +441,10 @@ static rg_tensor *gated_add(rg_ctx *c, rg_dtype t, int v)
     const int64_t D = v % 2 ? 192 : 77;
     rg_tensor *x = N3(c, t, v < 2 ? ROWS : TURNED, 2, 11, D);
 
-    return rg_gated_add(c, x, v < 2 ? N3(c, t, ROWS, 2, 1, D) : N2(c, t, PADDED, v < 4 ? 2 : 1, D), N3(c, t, PADDED, 2, 11, D));
+    rg_tensor *gate = v < 2 ? N3(c, t, ROWS, 2, 1, D) : N2(c, v < 6 ? t : RG_F32, PADDED, v < 4 ? 2 : 1, D);
+    return rg_gated_add(c, x, gate, N3(c, t, PADDED, 2, 11, D));
 }
-TEST(gated_add) { COMPARE(gated_add, 6, 1); }
+TEST(gated_add) { COMPARE(gated_add, 8, 1); }
 
 static rg_tensor *norm_rope(rg_ctx *c, rg_dtype t, int v)
 {
