@@ -53,6 +53,7 @@ static void fill(void)
     cpu.matmul = rg_cpu_matmul;
     cpu.conv2d = rg_cpu_conv2d;
     cpu.attention = rg_cpu_attention;
+    cpu.sum = rg_cpu_sum;
     cpu.softmax = rg_cpu_softmax;
     cpu.layer_norm = rg_cpu_layer_norm;
     cpu.rms_norm = rg_cpu_rms_norm;

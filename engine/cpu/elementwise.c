@@ -1,9 +1,11 @@
 /*
  * Copies and elementwise arithmetic on rows. The arithmetic is compiled without fused multiply-add, like everything
- * outside simd_*.c: samplers get torch's bits. Other dtypes than f32, f16, bf16 and fp8 go to the definitions.
+ * outside simd_*.c: samplers get torch's bits. Arithmetic on other dtypes than f32, f16, bf16 and fp8 goes to the
+ * definitions.
  */
 #include <string.h>
 
+#include "engine/core/convert.h"
 #include "engine/cpu/fast.h"
 #include "engine/cpu/rows.h"
 #include "engine/ops/define.h"
@@ -43,16 +45,22 @@ static void copy_floats(const rg_rows *r, char *const *at, int64_t n, void *user
     rg_rows_store(r, at[0], rg_rows_load(r, 1, at[1], n, buffer), n);
 }
 
+static void copy_elements(const rg_rows *r, char *const *at, int64_t n, void *user)
+{
+    for (int64_t i = 0; i < n; i++)
+        rg_element_set(at[0], i * r->step[0], r->dtype[0], rg_element_get(at[1], i * r->step[1], r->dtype[1]));
+}
+
 void rg_cpu_copy(rg_ctx *c, rg_tensor *out, const rg_tensor *x)
 {
     rg_rows r;
 
-    if (out->dtype != x->dtype && !(rg_rows_as_float(out) && rg_rows_as_float(x))) {
-        rg_def_copy(c, out, x);
+    if (out->dtype != x->dtype && x->dtype == RG_I64 && !rg_is_float(out->dtype)) {
+        rg_def_copy(c, out, x);         /* a double cannot carry every int64 */
         return;
     }
     rg_rows_init(&r, 2, (const rg_tensor *const[]){ out, x });
-    rg_rows_run(&r, out->dtype == x->dtype ? copy_same : copy_floats, NULL);
+    rg_rows_run(&r, out->dtype == x->dtype ? copy_same : rg_rows_as_float(out) && rg_rows_as_float(x) ? copy_floats : copy_elements, NULL);
 }
 
 /* ---- arithmetic ------------------------------------------------------------------------------------------------------ */

@@ -26,6 +26,7 @@ void rg_cpu_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
 void rg_cpu_conv2d(rg_ctx *c, rg_tensor *out, const rg_conv_weight *w, const rg_tensor *x, int stride, int padding);
 
 /* norm.c */
+void rg_cpu_sum(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int dim, bool is_mean);
 void rg_cpu_softmax(rg_ctx *c, rg_tensor *out, const rg_tensor *x);
 void rg_cpu_layer_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, const rg_tensor *bias, float eps);
 void rg_cpu_rms_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, float eps);

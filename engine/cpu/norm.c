@@ -236,6 +236,53 @@ void rg_cpu_softmax(rg_ctx *c, rg_tensor *out, const rg_tensor *x)
     rg_scope_end(c, scope, NULL);
 }
 
+/* Sums in double, as in the definition; along the last dim in eight parts, which are joined at the end. */
+void rg_cpu_sum(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int dim, bool is_mean)
+{
+    enum { BLOCK = 64, PARTS = 8 };
+    const int64_t n = x->shape[dim];
+    int64_t inner = 1, outer = 1;
+
+    if (!rg_rows_as_float(x) || rg_numel(x) == 0) {
+        rg_def_sum(c, out, x, dim, is_mean);
+        return;
+    }
+    for (int d = 0; d < dim; d++)
+        outer *= x->shape[d];
+    for (int d = dim + 1; d < x->n_dims; d++)
+        inner *= x->shape[d];
+
+    const int scope = rg_scope_begin(c);
+    const rg_tensor *rows = rg_cpu_as(c, x, RG_F32);
+    const double factor = is_mean ? (double)n : 1.0;
+    const int64_t n_blocks = (inner + BLOCK - 1) / BLOCK;
+    const size_t size = rg_dtype_size(out->dtype);
+
+    if (rows) {
+#pragma omp parallel for schedule(static) if (outer * inner * n > ROWS_SERIAL)
+        for (int64_t t = 0; t < outer * n_blocks; t++) {
+            const int64_t o = t / n_blocks, first = t % n_blocks * BLOCK, count = inner - first < BLOCK ? inner - first : BLOCK;
+            const float *v = (const float *)rows->data + o * n * inner + first;
+            double sums[BLOCK] = { 0 };
+            float result[BLOCK];
+
+            if (inner == 1) {
+                for (int64_t k = 0; k < n; k++)
+                    sums[k % PARTS] += (double)v[k];
+                for (int i = 1; i < PARTS; i++)
+                    sums[0] += sums[i];
+            } else
+                for (int64_t k = 0; k < n; k++)
+                    for (int64_t i = 0; i < count; i++)
+                        sums[i] += (double)v[k * inner + i];
+            for (int64_t i = 0; i < count; i++)
+                result[i] = (float)(sums[i] / factor);
+            rg_simd_get()->narrow((char *)out->data + (size_t)(o * inner + first) * size, result, out->dtype, count);
+        }
+    }
+    rg_scope_end(c, scope, NULL);
+}
+
 /* ---- group norm ------------------------------------------------------------------------------------------------------------ */
 
 enum { PIXELS = 64 };                   /* of a block: 64 pixels of 128 channels are 32 KiB, read twice from L1 */
