@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/text/json.h"
+#include "engine/core/json.h"
 #include "engine/text/strtable.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/unicode.h"

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "engine/text/charsmap.h"
-#include "engine/text/json.h"
+#include "engine/core/json.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/unicode.h"
 

@@ -20,9 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/core/utf8.h"
+#include "engine/core/json.h"
 
-enum { MAX_DEPTH = 64 };                /* of JSON values nobody reads */
 #define MAX_HEADER (100u * 1000 * 1000) /* the format's own limit */
 
 /* One file: the map and the decoded names in it. Tensors hold this, not the table. */
@@ -31,7 +30,7 @@ typedef struct shard {
     const uint8_t *bytes;
     size_t n_bytes;
     bool is_mapped;
-    char *arena;                        /* decoded strings */
+    char *arena;                        /* the header once more, read in place: strings point into it */
 } shard;
 
 typedef struct text_pair {
@@ -88,252 +87,6 @@ static bool grow(void *array, int count, int *max, size_t size)
     return true;
 }
 
-/* ---- a strict JSON scanner ------------------------------------------------------------------------------------------ */
-
-typedef struct scan {
-    rg_ctx *c;
-    const char *what;                   /* the file, for errors */
-    const uint8_t *start, *p, *end;
-    char *arena;                        /* where the next decoded string goes; never needs more than the input */
-} scan;
-
-static int bad(scan *s, const char *problem)
-{
-    return rg_fail(s->c, RG_ERR_FORMAT, "%s: %s, at byte %zu of the header", s->what, problem, (size_t)(s->p - s->start));
-}
-
-static void skip_space(scan *s)
-{
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r'))
-        s->p++;
-}
-
-/* The next character that is no space, without taking it; 0 at the end. */
-static int peek(scan *s)
-{
-    skip_space(s);
-    return s->p < s->end ? *s->p : 0;
-}
-
-static int expect(scan *s, char wanted)
-{
-    if (peek(s) != wanted) {
-        char text[32];
-        snprintf(text, sizeof text, "expected '%c'", wanted);
-        return bad(s, text);
-    }
-    s->p++;
-    return 0;
-}
-
-static int hex4(scan *s, unsigned *out)
-{
-    unsigned value = 0;
-
-    if (s->end - s->p < 4)
-        return bad(s, "a \\u escape is cut off");
-    for (int i = 0; i < 4; i++) {
-        const int ch = *s->p++;
-        const int digit = ch >= '0' && ch <= '9' ? ch - '0' : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
-                        : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
-        if (digit < 0)
-            return bad(s, "a \\u escape holds no hexadecimal number");
-        value = value * 16 + (unsigned)digit;
-    }
-    *out = value;
-    return 0;
-}
-
-/* A string, decoded into the arena and ended by NUL; so it must not contain one. */
-static int scan_string(scan *s, const char **out)
-{
-    int ret;
-
-    if ((ret = expect(s, '"')) < 0)
-        return ret;
-    char *const text = s->arena;
-    char *to = text;
-
-    for (;;) {
-        if (s->p >= s->end)
-            return bad(s, "a string does not end");
-        if (*s->p == '"')
-            break;
-        if (*s->p < 0x20)
-            return bad(s, "a control character stands in a string");
-        if (*s->p != '\\') {
-            const int n = rg_utf8_length((const char *)s->p, (size_t)(s->end - s->p));
-            if (n == 0)
-                return bad(s, "not UTF-8");
-            memcpy(to, s->p, (size_t)n);
-            to += n;
-            s->p += n;
-            continue;
-        }
-        if (++s->p >= s->end)
-            return bad(s, "a string does not end");
-        const int ch = *s->p++;
-        const char *const from = "\"\\/bfnrt", *const plain = "\"\\/\b\f\n\r\t";
-        const char *known = ch ? strchr(from, ch) : NULL;
-        if (known) {
-            *to++ = plain[known - from];
-            continue;
-        }
-        if (ch != 'u')
-            return bad(s, "an escape JSON does not have");
-        unsigned cp, low;
-        if ((ret = hex4(s, &cp)) < 0)
-            return ret;
-        if (cp >= 0xD800 && cp < 0xDC00) {
-            if (s->end - s->p < 2 || s->p[0] != '\\' || s->p[1] != 'u')
-                return bad(s, "half a surrogate pair");
-            s->p += 2;
-            if ((ret = hex4(s, &low)) < 0)
-                return ret;
-            if (low < 0xDC00 || low > 0xDFFF)
-                return bad(s, "half a surrogate pair");
-            cp = 0x10000 + ((cp - 0xD800) << 10) + (low - 0xDC00);
-        } else if (cp >= 0xDC00 && cp <= 0xDFFF) {
-            return bad(s, "half a surrogate pair");
-        }
-        if (cp == 0)
-            return bad(s, "a NUL stands in a string");
-        to += rg_utf8_put(to, cp);
-    }
-    s->p++;
-    *to++ = 0;
-    s->arena = to;
-    *out = text;
-    return 0;
-}
-
-/* A plain count, 0 .. 2^63 - 1: no sign, fraction, exponent or leading zero. */
-static int scan_count(scan *s, int64_t *out)
-{
-    int64_t value = 0;
-
-    peek(s);
-    const uint8_t *first = s->p;
-    while (s->p < s->end && *s->p >= '0' && *s->p <= '9') {
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, *s->p - '0', &value))
-            return bad(s, "a number is too large");
-        s->p++;
-    }
-    if (s->p == first)
-        return bad(s, "expected a whole number, 0 or more");
-    if (*first == '0' && s->p - first > 1)
-        return bad(s, "a number starts with 0");
-    if (s->p < s->end && (*s->p == '.' || *s->p == 'e' || *s->p == 'E'))
-        return bad(s, "expected a whole number");
-    *out = value;
-    return 0;
-}
-
-static int skip_number(scan *s)
-{
-    const uint8_t *p = s->p, *end = s->end, *digits;
-
-    if (p < end && *p == '-')
-        p++;
-    digits = p;
-    while (p < end && *p >= '0' && *p <= '9')
-        p++;
-    if (p == digits || (*digits == '0' && p - digits > 1))
-        return bad(s, "expected a value");
-    if (p < end && *p == '.') {
-        digits = ++p;
-        while (p < end && *p >= '0' && *p <= '9')
-            p++;
-        if (p == digits)
-            return bad(s, "a number ends in its point");
-    }
-    if (p < end && (*p == 'e' || *p == 'E')) {
-        p++;
-        if (p < end && (*p == '+' || *p == '-'))
-            p++;
-        digits = p;
-        while (p < end && *p >= '0' && *p <= '9')
-            p++;
-        if (p == digits)
-            return bad(s, "a number has an empty exponent");
-    }
-    s->p = p;
-    return 0;
-}
-
-/* Any value nobody reads. Strings are dropped from the arena again. */
-static int skip_value(scan *s, int depth)
-{
-    const int ch = peek(s);
-    const char *text;
-    int ret;
-
-    if (depth > MAX_DEPTH)
-        return bad(s, "values are nested too deeply");
-    if (ch == '"') {
-        char *const mark = s->arena;
-        ret = scan_string(s, &text);
-        s->arena = mark;
-        return ret;
-    }
-    if (ch == '{' || ch == '[') {
-        const char close = ch == '{' ? '}' : ']';
-
-        s->p++;
-        if (peek(s) == close) {
-            s->p++;
-            return 0;
-        }
-        for (;;) {
-            if (ch == '{') {
-                char *const mark = s->arena;
-                if ((ret = scan_string(s, &text)) < 0 || (ret = expect(s, ':')) < 0)
-                    return ret;
-                s->arena = mark;
-            }
-            if ((ret = skip_value(s, depth + 1)) < 0)
-                return ret;
-            if (peek(s) == ',') {
-                s->p++;
-                continue;
-            }
-            return expect(s, close);
-        }
-    }
-    for (int i = 0; i < 3; i++) {
-        const char *const word = (const char *[]){ "true", "false", "null" }[i];
-        const size_t n = strlen(word);
-        if ((size_t)(s->end - s->p) >= n && !memcmp(s->p, word, n)) {
-            s->p += n;
-            return 0;
-        }
-    }
-    return skip_number(s);
-}
-
-/*
- * Walk an object: true with the next key in *key and the scanner before its value; false at its end, or on failure
- * with the error latched in the context. *n counts the keys so far and starts at 0.
- */
-static bool next_key(scan *s, int *n, const char **key, int *ret)
-{
-    if (*n == 0) {
-        if ((*ret = expect(s, '{')) < 0)
-            return false;
-        if (peek(s) == '}') {
-            s->p++;
-            return false;
-        }
-    } else if (peek(s) == ',') {
-        s->p++;
-    } else {
-        *ret = expect(s, '}');
-        return false;
-    }
-    (*n)++;
-    return (*ret = scan_string(s, key)) == 0 && (*ret = expect(s, ':')) == 0;
-}
-
 /* ---- the header of one file ----------------------------------------------------------------------------------------- */
 
 static rg_dtype dtype_of_name(const char *name)
@@ -344,67 +97,83 @@ static rg_dtype dtype_of_name(const char *name)
     return RG_N_DTYPES;
 }
 
-static int scan_meta(scan *s, rg_safetensors *f)
+/* What the reader found wrong, with its place. */
+static int bad(rg_ctx *c, const char *what, rg_json *j, const char *problem)
 {
-    const char *key, *value;
-    int n = 0, ret = 0;
-
-    while (next_key(s, &n, &key, &ret)) {
-        if ((ret = scan_string(s, &value)) < 0)
-            return ret;
-        if (!grow(&f->meta, f->n_meta, &f->max_meta, sizeof *f->meta))
-            return rg_fail(s->c, RG_ERR_NOMEM, "%s: no memory for its metadata", s->what);
-        f->meta[f->n_meta++] = (text_pair){ key, value };
-    }
-    return ret;
+    return rg_fail(c, RG_ERR_FORMAT, "%s: %s, at byte %zu of the header", what, j->error ? j->error : problem, j->at);
 }
 
-/* {"dtype": "BF16", "shape": [3072, 64], "data_offsets": [0, 393216]} */
-static int scan_tensor(scan *s, rg_safetensors_entry *e, int64_t offsets[2])
+/* A string that C can hold; false with j->error set. */
+static bool read_text(rg_json *j, const char **text)
 {
-    bool has_dtype = false, has_shape = false, has_offsets = false;
-    const char *field;
-    int n = 0, ret = 0;
+    size_t n;
 
-    while (next_key(s, &n, &field, &ret)) {
+    if (rg_json_string(j, text, &n) && strlen(*text) != n)
+        j->error = "a NUL stands in a string";
+    return !j->error;
+}
+
+/* As read_text(), for the next key of an object: false at its end too. */
+static bool next_key(rg_json *j, const char **key)
+{
+    size_t n;
+
+    if (!rg_json_key(j, key, &n))
+        return false;
+    if (strlen(*key) != n)
+        j->error = "a NUL stands in a string";
+    return !j->error;
+}
+
+static int read_meta(rg_ctx *c, const char *what, rg_json *j, rg_safetensors *f)
+{
+    const char *key, *value;
+
+    for (rg_json_enter(j, '{'); next_key(j, &key) && read_text(j, &value); ) {
+        if (!grow(&f->meta, f->n_meta, &f->max_meta, sizeof *f->meta))
+            return rg_fail(c, RG_ERR_NOMEM, "%s: no memory for its metadata", what);
+        f->meta[f->n_meta++] = (text_pair){ key, value };
+    }
+    return 0;
+}
+
+/* {"dtype": "BF16", "shape": [3072, 64], "data_offsets": [0, 393216]}. A malformed one leaves j->error. */
+static int read_tensor(rg_ctx *c, const char *what, rg_json *j, rg_safetensors_entry *e, int64_t offsets[2])
+{
+    int has_dtype = 0, has_shape = 0, has_offsets = 0, n_offsets = 0;
+    const char *field;
+
+    for (rg_json_enter(j, '{'); next_key(j, &field); ) {
         if (!strcmp(field, "dtype")) {
-            if (has_dtype)
-                return bad(s, "dtype stands twice");
-            has_dtype = true;
-            if ((ret = scan_string(s, &e->dtype_name)) < 0)
-                return ret;
-            e->dtype = dtype_of_name(e->dtype_name);
-        } else if (!strcmp(field, "shape")) {
-            if (has_shape)
-                return bad(s, "shape stands twice");
-            has_shape = true;
-            if ((ret = expect(s, '[')) < 0)
-                return ret;
-            while (peek(s) != ']') {
+            has_dtype++;
+            if (read_text(j, &e->dtype_name))
+                e->dtype = dtype_of_name(e->dtype_name);
+        } else if (!strcmp(field, "shape") && !has_shape++) {
+            for (rg_json_enter(j, '['); rg_json_item(j); e->n_dims++) {
                 if (e->n_dims == RG_MAX_DIMS)
-                    return rg_fail(s->c, RG_ERR_UNSUPPORTED, "%s: tensor %s has more than %d dimensions", s->what, e->name,
-                                   RG_MAX_DIMS);
-                if (e->n_dims > 0 && (ret = expect(s, ',')) < 0)
-                    return ret;
-                if ((ret = scan_count(s, &e->shape[e->n_dims++])) < 0)
-                    return ret;
+                    return rg_fail(c, RG_ERR_UNSUPPORTED, "%s: tensor %s has more than %d dimensions", what, e->name, RG_MAX_DIMS);
+                rg_json_count(j, &e->shape[e->n_dims]);
             }
-            s->p++;
-        } else if (!strcmp(field, "data_offsets")) {
-            if (has_offsets)
-                return bad(s, "data_offsets stands twice");
-            has_offsets = true;
-            if ((ret = expect(s, '[')) < 0 || (ret = scan_count(s, &offsets[0])) < 0 || (ret = expect(s, ',')) < 0 ||
-                (ret = scan_count(s, &offsets[1])) < 0 || (ret = expect(s, ']')) < 0)
-                return ret;
-        } else if ((ret = skip_value(s, 0)) < 0) {
-            return ret;
+        } else if (!strcmp(field, "data_offsets") && !has_offsets++) {
+            for (rg_json_enter(j, '['); rg_json_item(j) && n_offsets < 2; n_offsets++)
+                rg_json_count(j, &offsets[n_offsets]);
+            if (!j->error && n_offsets != 2)
+                return bad(c, what, j, "two data_offsets were expected");
+        } else {
+            has_shape += !strcmp(field, "shape");
+            has_offsets += !strcmp(field, "data_offsets");
+            rg_json_skip(j);
         }
     }
-    if (ret == 0 && !(has_dtype && has_shape && has_offsets))
-        return rg_fail(s->c, RG_ERR_FORMAT, "%s: tensor %s lacks its %s", s->what, e->name,
+    if (j->error)
+        return bad(c, what, j, NULL);
+    if (has_dtype > 1 || has_shape > 1 || has_offsets > 1)
+        return rg_fail(c, RG_ERR_FORMAT, "%s: tensor %s: %s stands twice", what, e->name,
+                       has_dtype > 1 ? "dtype" : has_shape > 1 ? "shape" : "data_offsets");
+    if (!has_dtype || !has_shape || !has_offsets)
+        return rg_fail(c, RG_ERR_FORMAT, "%s: tensor %s lacks its %s", what, e->name,
                        !has_dtype ? "dtype" : !has_shape ? "shape" : "data_offsets");
-    return ret;
+    return 0;
 }
 
 /* Dtype, shape and byte range must tell the same story. */
@@ -509,29 +278,29 @@ static int parse_shard(rg_ctx *c, shard *sh, const char *what, rg_safetensors *f
     }
 
     const uint8_t *const header = sh->bytes + 8, *const data = header + length, *const end = sh->bytes + sh->n_bytes;
-    scan s = { .c = c, .what = what, .start = header, .p = header, .end = data };
     const char *name;
     bool has_meta = false;
-    int n = 0;
 
     if (length == 0 || header[0] != '{')
         return rg_fail(c, RG_ERR_FORMAT, "%s: not a safetensors file: its header does not start with '{'", what);
-    if (!(s.arena = sh->arena = rg_malloc(length + 1)))
+    if (!(sh->arena = rg_malloc(length)))
         return rg_fail(c, RG_ERR_NOMEM, "%s: no memory for a header of %" PRIu64 " bytes", what, length);
+    memcpy(sh->arena, header, length);  /* names and metadata are read in place: they point into this copy */
+    rg_json j = rg_json_begin(sh->arena, length);
 
-    while (next_key(&s, &n, &name, &ret)) {
+    for (rg_json_enter(&j, '{'); next_key(&j, &name); ) {
         if (!strcmp(name, "__metadata__")) {
             if (has_meta)
-                return bad(&s, "__metadata__ stands twice");
+                return bad(c, what, &j, "__metadata__ stands twice");
             has_meta = true;
-            if ((ret = scan_meta(&s, f)) < 0)
+            if ((ret = read_meta(c, what, &j, f)) < 0)
                 return ret;
             continue;
         }
         rg_safetensors_entry e = { .name = name, .dtype = RG_N_DTYPES };
         int64_t offsets[2] = { 0, 0 };
 
-        if ((ret = scan_tensor(&s, &e, offsets)) < 0 || (ret = check_size(c, what, &e, offsets)) < 0)
+        if ((ret = read_tensor(c, what, &j, &e, offsets)) < 0 || (ret = check_size(c, what, &e, offsets)) < 0)
             return ret;
         if (offsets[1] > end - data)
             return rg_fail(c, RG_ERR_FORMAT, "%s: cut off: tensor %s ends at byte %" PRId64 " of the data, the file has %zu", what,
@@ -542,10 +311,9 @@ static int parse_shard(rg_ctx *c, shard *sh, const char *what, rg_safetensors *f
             return rg_fail(c, RG_ERR_NOMEM, "%s: no memory for its tensor table", what);
         f->entries[f->n_entries++] = e;
     }
-    if (ret < 0)
-        return ret;
-    if (peek(&s) || s.p < s.end)
-        return bad(&s, "something follows the header's last brace");
+    rg_json_finish(&j);
+    if (j.error)
+        return bad(c, what, &j, NULL);
     if (f->n_entries == 0)              /* an empty model is no mistake of the format */
         return data == end ? 0 : rg_fail(c, RG_ERR_FORMAT, "%s: %zu bytes of data belong to no tensor", what, (size_t)(end - data));
     if ((ret = check_coverage(c, what, f->entries, f->n_entries, data, end)) < 0)
@@ -641,33 +409,33 @@ static int open_shard(rg_ctx *c, shard *s, const char *what, rg_safetensors **ou
 /* {"metadata": ..., "weight_map": {tensor: file}}: pairs in f->meta for now. */
 static int parse_index(rg_ctx *c, shard *sh, const char *path, rg_safetensors *f)
 {
-    scan s = { .c = c, .what = path, .start = sh->bytes, .p = sh->bytes, .end = sh->bytes + sh->n_bytes };
     bool has_map = false;
     const char *key;
-    int n = 0, ret = 0;
+    int ret;
 
     if (sh->n_bytes == 0)
         return rg_fail(c, RG_ERR_FORMAT, "%s: the file is empty", path);
     if (sh->n_bytes > MAX_HEADER)
         return rg_fail(c, RG_ERR_FORMAT, "%s: %zu bytes are too many for a shard index", path, sh->n_bytes);
-    if (!(s.arena = sh->arena = rg_malloc(sh->n_bytes + 1)))
+    if (!(sh->arena = rg_malloc(sh->n_bytes)))
         return rg_fail(c, RG_ERR_NOMEM, "%s: out of memory", path);
-    while (next_key(&s, &n, &key, &ret)) {
+    memcpy(sh->arena, sh->bytes, sh->n_bytes);
+    rg_json j = rg_json_begin(sh->arena, sh->n_bytes);
+
+    for (rg_json_enter(&j, '{'); next_key(&j, &key); ) {
         if (strcmp(key, "weight_map")) {
-            if ((ret = skip_value(&s, 0)) < 0)
-                return ret;
+            rg_json_skip(&j);
             continue;
         }
         if (has_map)
-            return bad(&s, "weight_map stands twice");
+            return bad(c, path, &j, "weight_map stands twice");
         has_map = true;
-        if ((ret = scan_meta(&s, f)) < 0)
+        if ((ret = read_meta(c, path, &j, f)) < 0)
             return ret;
     }
-    if (ret < 0)
-        return ret;
-    if (peek(&s) || s.p < s.end)
-        return bad(&s, "something follows the last brace");
+    rg_json_finish(&j);
+    if (j.error)
+        return bad(c, path, &j, NULL);
     if (!has_map)
         return rg_fail(c, RG_ERR_FORMAT, "%s: a shard index without weight_map", path);
     return 0;

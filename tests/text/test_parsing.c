@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "engine/text/charsmap.h"
-#include "engine/text/json.h"
+#include "engine/core/json.h"
 #include "engine/text/strtable.h"
 #include "engine/text/unicode.h"
 #include "tests/text/text_test.h"

@@ -1,6 +1,7 @@
 /*
- * A reader for the large, plain JSON files that tokenizers come in: it walks the bytes once, keeps no tree, and unescapes
- * strings in place. The first error stops it: every later call says "nothing more".
+ * A reader for the large, plain JSON that model files come with (headers of weights, tokenizers): it walks the bytes once, keeps
+ * no tree, and unescapes strings in place. The first error stops it: every later call says "nothing more". Workflows, which
+ * people write, are read by graph/json_text.h, which names line and column and keeps the tree.
  *
  *     rg_json j = rg_json_begin(bytes, n);
  *     rg_json_enter(&j, '{');
@@ -9,11 +10,12 @@
  *     rg_json_finish(&j);
  *     if (j.error) ...                    what is wrong, in words; j.at says where
  */
-#ifndef RG_TEXT_JSON_H
-#define RG_TEXT_JSON_H
+#ifndef RG_CORE_JSON_H
+#define RG_CORE_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct rg_json {
     char *text;
@@ -36,8 +38,12 @@ bool rg_json_enter(rg_json *j, char bracket);
 bool rg_json_key(rg_json *j, const char **key, size_t *n_key);
 bool rg_json_item(rg_json *j);
 
-/* Read one value. A value of another kind is an error. Strings are well-formed UTF-8; a lone surrogate becomes U+FFFD. */
+/*
+ * Read one value. A value of another kind is an error. Strings are well-formed UTF-8 and end in a NUL (one of their own is
+ * allowed: n tells); a lone surrogate becomes U+FFFD. A count is a whole number, 0 to 2^63 - 1, without sign, point or exponent.
+ */
 bool rg_json_string(rg_json *j, const char **text, size_t *n);
+bool rg_json_count(rg_json *j, int64_t *value);
 bool rg_json_bool(rg_json *j);
 bool rg_json_skip(rg_json *j);
 

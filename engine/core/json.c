@@ -1,5 +1,5 @@
 /* A reader for the JSON files of tokenizers. Source: RFC 8259; numbers as serde_json 1.0 reads them. */
-#include "engine/text/json.h"
+#include "engine/core/json.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -148,6 +148,7 @@ bool rg_json_string(rg_json *j, const char **text, size_t *n)
             return fail(j, "unknown escape in a string");
         }
     }
+    *out = '\0';                         /* at most the closing quote, which has been read */
     *text = start;
     *n = (size_t)(out - start);
     return true;
@@ -194,6 +195,25 @@ static int digits(rg_json *j, uint64_t *mantissa, int *dropped)
     return n;
 }
 
+bool rg_json_count(rg_json *j, int64_t *value)
+{
+    uint64_t mantissa = 0;
+    int dropped = 0;
+
+    rg_json_peek(j);
+    const size_t first = j->at;
+    if (j->error || !digits(j, &mantissa, &dropped))
+        return fail(j, "a whole number, 0 or more, was expected");
+    if (j->text[first] == '0' && j->at - first > 1)
+        return fail(j, "a number starts with 0");
+    if (j->at < j->n && (j->text[j->at] == '.' || (j->text[j->at] | 32) == 'e'))
+        return fail(j, "a whole number was expected");
+    if (dropped || mantissa > INT64_MAX)
+        return fail(j, "a number is too large");
+    *value = (int64_t)mantissa;
+    return true;
+}
+
 double rg_json_number(rg_json *j)
 {
     uint64_t mantissa = 0;
@@ -203,8 +223,13 @@ double rg_json_number(rg_json *j)
     if (j->error)
         return 0;
     j->at += is_negative;
+    const size_t first = j->at;
     if (!digits(j, &mantissa, &dropped)) {
         fail(j, "a number was expected");
+        return 0;
+    }
+    if (j->text[first] == '0' && j->at - first > 1) {
+        fail(j, "a number starts with 0");
         return 0;
     }
     exponent = dropped;
