@@ -24,16 +24,16 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 void rg_cpu_tiles(int64_t M, int64_t N, int64_t K, int64_t *tile_m, int64_t *tile_n)
 {
-    /* tall ones first: the weight is rearranged once per tile, which is paid back by its rows */
-    static const struct { int64_t m, n; } ladder[] = { { 1024, 512 }, { 512, 512 }, { 512, 256 }, { 256, 256 }, { 256, 128 }, { 128, 128 }, { 128, 64 } };
+    /* tall ones first: the weight is rearranged once per tile, which is paid back by its rows; columns in whole vectors of 64 */
+    static const struct { int64_t m, n; } ladder[] = { { 1024, 512 }, { 512, 512 }, { 512, 256 }, { 256, 256 }, { 256, 192 }, { 128, 192 } };
     enum { STEPS = sizeof ladder / sizeof ladder[0], ENOUGH_TILES = 16 };
     int i = 0;
 
     while (i + 1 < STEPS && divide_up(M, ladder[i].m) * divide_up(N, ladder[i].n) < ENOUGH_TILES &&
-           2.0 * (double)(ladder[i + 1].m * ladder[i + 1].n) * (double)K >= 8e6)
+           2.0 * (double)(ladder[i + 1].m * ladder[i + 1].n) * (double)K >= 16e6)
         i++;
     *tile_m = smaller(M, divide_up(divide_up(M, divide_up(M, ladder[i].m)), 16) * 16);      /* equal shares */
-    *tile_n = smaller(N, divide_up(divide_up(N, divide_up(N, ladder[i].n)), 32) * 32);
+    *tile_n = smaller(N, divide_up(divide_up(N, divide_up(N, ladder[i].n)), 64) * 64);
 }
 
 const rg_tensor *rg_cpu_as(rg_ctx *c, const rg_tensor *x, rg_dtype dtype)
