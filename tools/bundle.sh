@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 tools/setup.sh
 build=build-bundle
 # DT_RPATH, not RUNPATH: it also holds for the libraries that the libraries need
-cmake -B $build -G Ninja -DCMAKE_INSTALL_PREFIX=/ -DCMAKE_INSTALL_BINDIR=bin -DCMAKE_INSTALL_LIBDIR=lib -DCMAKE_INSTALL_DATADIR=share \
+cmake -B $build -G Ninja -DCMAKE_INSTALL_BINDIR=bin -DCMAKE_INSTALL_LIBDIR=lib -DCMAKE_INSTALL_DATADIR=share \
     -DCMAKE_INSTALL_RPATH='$ORIGIN/../lib' -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags >&2
 targets=(rylagraph)
 grep -q '^build rylagraph_cuda' $build/build.ninja && targets+=(rylagraph_cuda)
@@ -19,7 +19,7 @@ name=rylagraph-$version-$(uname -m)
 out=$(realpath -m "${1:-$build/$name.tar.gz}")
 stage=$build/stage
 rm -rf $stage
-DESTDIR="$PWD/$stage/$name" cmake --install $build --strip >&2
+cmake --install $build --prefix "$PWD/$stage/$name" --strip >/dev/null
 tree=$stage/$name
 mkdir -p $tree/lib $tree/share/doc/rylagraph/licences
 cp README.md LICENSE $tree/
@@ -30,7 +30,8 @@ ldd $tree/bin/rylagraph | awk '$2 == "=>" && $3 ~ /^\// {print $1, $3}' | sort -
     if [[ $soname =~ $stays ]]; then continue; fi
     install -m 755 "$path" "$tree/lib/$soname"
     strip --strip-unneeded "$tree/lib/$soname"
-    package=$(dpkg-query -S "$(realpath "$path")" 2>/dev/null | head -n 1 | cut -d: -f1 || true)
+    file=$(realpath "$path")            # dpkg may know /usr/lib/x as /lib/x
+    package=$(dpkg-query -S "$file" "${file#/usr}" 2>/dev/null | head -n 1 | cut -d: -f1 || true)
     if [ -n "$package" ] && [ -f "/usr/share/doc/$package/copyright" ]; then
         cp "/usr/share/doc/$package/copyright" "$tree/share/doc/rylagraph/licences/$package.txt"
     fi
