@@ -1,0 +1,674 @@
+/*
+ * The /jobs API over the queue, the events of each job as a stream (SSE), and what operators ask: /health, /metrics, /endpoints.
+ * A job's events are kept in memory for the last few hundred jobs, so that a client that lost its connection gets what it missed
+ * (Last-Event-ID); of an older job there is still its end, from the store.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "graph/json_text.h"
+#include "server/service_inside.h"
+
+static struct json_object *get(struct json_object *o, const char *key)
+{
+    struct json_object *v = NULL;
+
+    return json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, key, &v) ? v : NULL;
+}
+
+static void add_text(struct json_object *o, const char *key, const char *text)
+{
+    json_object_object_add(o, key, text ? json_object_new_string(text) : NULL);
+}
+
+static void add_number(struct json_object *o, const char *key, double v)
+{
+    json_object_object_add(o, key, json_object_new_double(v));
+}
+
+/* ---- a job for clients ------------------------------------------------------------------------------------------------------- */
+
+static struct json_object *job_json(rg_service *s, const rg_job *j)
+{
+    struct json_object *o = json_object_new_object(), *request = json_tokener_parse(j->request);
+    double load, compute, wait;
+    char text[160];
+
+    add_text(o, "id", j->id);
+    add_text(o, "state", rg_job_state_name(j->state));
+    add_text(o, "kind", j->kind == RG_JOB_PROMPT ? "prompt" : "endpoint");
+    add_text(o, "endpoint", j->endpoint);
+    add_number(o, "created", j->created);
+    if (j->state == RG_JOB_QUEUED) {
+        pthread_mutex_lock(&s->lock);
+        const double mean = s->mean_seconds;
+        pthread_mutex_unlock(&s->lock);
+        json_object_object_add(o, "position", json_object_new_int(j->position));
+        json_object_object_add(o, "estimated_seconds", mean > 0 ? json_object_new_double(mean * (j->position + 1)) : NULL);
+    }
+    if (j->started > 0 && j->state != RG_JOB_QUEUED)
+        add_number(o, "started", j->started);
+    json_object_object_add(o, "attempts", json_object_new_int(j->attempts));
+    if (j->state == RG_JOB_RUNNING) {
+        add_text(o, "node", j->node);
+        add_text(o, "class_type", j->node ? json_object_get_string(get(get(get(request, "prompt"), j->node), "class_type")) : NULL);
+        json_object_object_add(o, "step", json_object_new_int64(j->step));
+        json_object_object_add(o, "steps", json_object_new_int64(j->total));
+    }
+    json_object_object_add(o, "seed", json_object_get(get(request, "seed")));
+    if (j->state >= RG_JOB_DONE) {
+        struct json_object *outputs = json_object_new_array(), *seconds = json_object_new_object();
+        const double total = service_seconds(j, &load, &compute, &wait);
+        const int n = service_n_outputs(j);
+        add_number(o, "ended", j->ended);
+        add_number(seconds, "wait", wait);
+        add_number(seconds, "load", load);
+        add_number(seconds, "compute", compute);
+        json_object_object_add(o, "seconds", seconds);
+        snprintf(text, sizeof text, "%.6f", total * s->price);
+        json_object_object_add(o, "cost_usd", json_object_new_double_s(total * s->price, text));
+        add_text(o, "gpu_type", s->gpu);
+        for (int i = 0; i < n; i++) {
+            struct json_object *output = json_object_new_object();
+            json_object_object_add(output, "n", json_object_new_int(i));
+            snprintf(text, sizeof text, "/jobs/%.80s/outputs/%d", j->id, i);
+            add_text(output, "url", text);
+            json_object_array_add(outputs, output);
+        }
+        json_object_object_add(o, "outputs", outputs);
+        if (j->error)
+            add_text(o, "error", j->error);
+    }
+    json_object_put(request);
+    return o;
+}
+
+void service_accepted(rg_service *s, rg_request *r, const char *id, const call *c, int status)
+{
+    rg_job *j = rg_queue_get(s->queue, id);
+    char location[120];
+
+    if (!j) {                           /* gone through and forgotten already, or no memory */
+        service_refuse(r, 500, NULL, "the job %s cannot be read", id);
+        return;
+    }
+    snprintf(location, sizeof location, "/jobs/%.80s", id);
+    rg_respond_header(r, "Location", location);
+    rg_respond_header(r, "X-Job-Id", id);
+    if (c->ignored)
+        rg_respond_header(r, "X-Ignored-Fields", c->ignored);
+    rg_respond_json(r, status, job_json(s, j));
+    rg_job_free(j);
+}
+
+static void post_job(rg_request *r, void *user)
+{
+    rg_service *s = user;
+    struct json_object *body = NULL, *fields = NULL, *owned = NULL;
+    endpoint *e = NULL;
+    char id[80];
+    call c = { 0 };
+
+    if (!rg_request_json(r, &body) || !json_object_is_type(body, json_type_object)) {
+        service_refuse(r, 400, NULL, "the body must be one JSON object");
+        json_object_put(body);
+        return;
+    }
+    const char *name = json_object_get_string(get(body, "endpoint"));
+    if (name && !(e = service_endpoint(s, name))) {
+        service_refuse(r, 404, "endpoint", "there is no endpoint %s", name);
+        json_object_put(body);
+        return;
+    }
+    if (e) {
+        fields = get(body, "parameters");
+        owned = fields ? json_object_get(fields) : json_object_new_object();
+    } else {
+        owned = json_object_get(body);
+        if (!get(body, "workflow") && get(body, "prompt") && json_object_is_type(get(body, "prompt"), json_type_object)) {
+            /* {"prompt": graph}, as ComfyUI's POST /prompt takes it */
+            json_object_put(owned);
+            owned = json_object_new_object();
+            json_object_object_add(owned, "workflow", json_object_get(get(body, "prompt")));
+        }
+    }
+    call_read(s, e, r, owned, &c);
+    if (c.status) {
+        service_refuse(r, c.status, c.field, "%s", c.text);
+    } else {
+        const int ret = service_push(s, r, &c, NULL, id, sizeof id);
+        if (ret == 0 || ret == RG_ERR_EXISTS)
+            service_accepted(s, r, id, &c, ret == 0 ? 202 : 200);
+    }
+    call_release(&c);
+    json_object_put(owned);
+    json_object_put(body);
+}
+
+/* The job that the path names; NULL after answering 404. */
+static rg_job *named_job(rg_service *s, rg_request *r)
+{
+    rg_job *j = rg_queue_get(s->queue, rg_request_param(r, 0));
+
+    if (!j)
+        service_refuse(r, 404, NULL, "there is no job %s", rg_request_param(r, 0));
+    return j;
+}
+
+static void get_job(rg_request *r, void *user)
+{
+    rg_job *j = named_job(user, r);
+
+    if (j)
+        rg_respond_json(r, 200, job_json(user, j));
+    rg_job_free(j);
+}
+
+static int query_number(rg_request *r, const char *name, int otherwise, int most)
+{
+    const char *text = rg_request_query(r, name);
+    const long v = text ? strtol(text, NULL, 10) : otherwise;
+
+    return v < 0 ? 0 : v > most ? most : (int)v;
+}
+
+/* What waits or runs in the order it will run, then what has ended, newest first; ?state=, ?limit=, ?offset=. */
+static void get_jobs(rg_request *r, void *user)
+{
+    rg_service *s = user;
+    const char *state = rg_request_query(r, "state");
+    const int limit = query_number(r, "limit", 100, 1000), offset = query_number(r, "offset", 0, 1 << 30);
+    const unsigned active = 1u << RG_JOB_QUEUED | 1u << RG_JOB_RUNNING;
+    unsigned states = 31;
+    struct json_object *list = json_object_new_array(), *o;
+    int n_active = 0, n = 0;
+
+    if (state) {
+        states = 0;
+        for (int i = RG_JOB_QUEUED; i <= RG_JOB_CANCELLED; i++) {
+            if (!strcmp(state, rg_job_state_name((rg_job_state)i)))
+                states = 1u << i;
+        }
+        if (!states) {
+            service_refuse(r, 400, "state", "state is %s, possible are queued, running, done, failed and cancelled", state);
+            json_object_put(list);
+            return;
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        rg_job **jobs = NULL;
+        const unsigned part = states & (i == 0 ? active : ~active);
+        if (!part || n >= limit)
+            continue;
+        const int skip = i == 0 ? 0 : offset > n_active ? offset - n_active : 0;
+        const int got = rg_queue_list(s->queue, part, true, i == 0 ? -1 : limit - n, skip, &jobs);
+        if (i == 0)
+            n_active = got > 0 ? got : 0;
+        for (int k = i == 0 ? offset : 0; k < got && n < limit; k++, n++)
+            json_object_array_add(list, job_json(s, jobs[k]));
+        rg_jobs_free(jobs);
+    }
+    o = json_object_new_object();
+    json_object_object_add(o, "jobs", list);
+    json_object_object_add(o, "count", json_object_new_int(n));
+    rg_respond_json(r, 200, o);
+}
+
+static void delete_job(rg_request *r, void *user)
+{
+    rg_service *s = user;
+    rg_job *j = named_job(s, r);
+
+    if (!j)
+        return;
+    if (j->state < RG_JOB_DONE && rg_executor_cancel(s->executor, j->id) == 0) {
+        rg_job *now = rg_queue_get(s->queue, j->id);
+        /* 202: it stops within its current step */
+        rg_respond_json(r, now && now->state == RG_JOB_CANCELLED ? 200 : 202, job_json(s, now ? now : j));
+        rg_job_free(now);
+    } else {
+        service_refuse(r, 409, NULL, "the job has ended (%s)", rg_job_state_name(j->state));
+    }
+    rg_job_free(j);
+}
+
+/* As it was saved, or as another kind of picture with ?format=. */
+static void get_output(rg_request *r, void *user)
+{
+    const char *format = rg_request_query(r, "format"), *n_text = rg_request_param(r, 1), *content_type;
+    rg_job *j = named_job(user, r);
+    uint8_t *bytes = NULL;
+    size_t n_bytes;
+    char text[300], *end;
+    const long n = strtol(n_text, &end, 10);
+
+    if (!j)
+        return;
+    if (*end || end == n_text || n < 0 || n > 1 << 20) {
+        service_refuse(r, 404, NULL, "outputs are numbered from 0, there is no %s", n_text);
+    } else if (j->state < RG_JOB_DONE) {
+        service_refuse(r, 409, NULL, "the job is %s", rg_job_state_name(j->state));
+    } else if (format && strcmp(format, "jpeg") && strcmp(format, "png") && strcmp(format, "webp")) {
+        service_refuse(r, 400, "format", "format is %s, possible are jpeg, png and webp", format);
+    } else if (service_output(j, (int)n, format, &bytes, &n_bytes, &content_type, text, sizeof text) < 0) {
+        service_refuse(r, 404, NULL, "%s", text);
+    } else {
+        service_headers(user, r, j, NULL);
+        rg_respond(r, 200, content_type, bytes, n_bytes);
+        rg_free(bytes);
+    }
+    rg_job_free(j);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------------------------ */
+
+static job_log *find_log(rg_service *s, const char *id)
+{
+    for (job_log *l = s->logs; l; l = l->next) {
+        if (!strcmp(l->id, id))
+            return l;
+    }
+    return NULL;
+}
+
+/* Streams are ended first; s->lock is held. */
+static void end_streams(job_log *l)
+{
+    for (int i = 0; i < l->n_streams; i++)
+        rg_request_finish(l->streams[i]);
+    l->n_streams = 0;
+}
+
+static void log_free(job_log *l)
+{
+    for (int i = 0; i < l->n_events; i++)
+        rg_free(l->events[i]);
+    rg_free(l->events);
+    rg_free(l);
+}
+
+/* A log for the job, the newest now; the oldest ended ones make room. s->lock is held. NULL if no memory. */
+static job_log *new_log(rg_service *s, const char *id)
+{
+    job_log *l = rg_calloc(1, sizeof *l);
+
+    if (!l)
+        return NULL;
+    snprintf(l->id, sizeof l->id, "%s", id);
+    l->first = 1;
+    l->next = s->logs;
+    s->logs = l;
+    if (++s->n_logs > MAX_LOGS) {
+        job_log **oldest = NULL;
+        for (job_log **at = &s->logs; *at; at = &(*at)->next) {
+            if ((*at)->is_ended && (*at)->n_streams == 0)
+                oldest = at;
+        }
+        if (oldest) {
+            job_log *gone = *oldest;
+            *oldest = gone->next;
+            log_free(gone);
+            s->n_logs--;
+        }
+    }
+    return l;
+}
+
+/* Takes data over; s->lock is held. */
+static void log_event(job_log *l, const char *name, struct json_object *data)
+{
+    char *json = rg_json_dump(data, 0);
+    char *event = json ? rg_asprintf("id: %d\nevent: %s\ndata: %s\n\n", l->first + l->n_events, name, json) : NULL;
+
+    rg_free(json);
+    json_object_put(data);
+    if (!event)
+        return;
+    for (int i = 0; i < l->n_streams; i++)
+        rg_stream_send(l->streams[i], event, strlen(event));
+    if (l->n_events == MAX_LOG_EVENTS) {            /* the oldest half goes: a job of many steps */
+        for (int i = 0; i < MAX_LOG_EVENTS / 2; i++)
+            rg_free(l->events[i]);
+        memmove(l->events, l->events + MAX_LOG_EVENTS / 2, MAX_LOG_EVENTS / 2 * sizeof *l->events);
+        l->n_events = MAX_LOG_EVENTS / 2;
+        l->first += MAX_LOG_EVENTS / 2;
+    }
+    if (l->n_events == l->capacity) {
+        const int larger = l->capacity ? 2 * l->capacity : 32;
+        char **grown = rg_realloc(l->events, (size_t)larger * sizeof *grown);
+        if (!grown) {
+            rg_free(event);
+            return;
+        }
+        l->events = grown;
+        l->capacity = larger;
+    }
+    l->events[l->n_events++] = event;
+}
+
+static struct json_object *state_data(const char *state)
+{
+    struct json_object *o = json_object_new_object();
+
+    add_text(o, "state", state);
+    return o;
+}
+
+void jobs_on_job(rg_service *s, const rg_job_event *e)
+{
+    struct json_object *data = NULL;
+    rg_job ended;
+
+    if (e->kind == RG_JOB_EVENT_ENDED) {            /* before the lock, which job_json() takes too */
+        ended = *e->job;
+        ended.state = e->state;
+        ended.result = (char *)e->result;
+        ended.error = (char *)e->error;
+        ended.ended = (double)time(NULL);
+        data = job_json(s, &ended);
+    }
+    pthread_mutex_lock(&s->lock);
+    job_log *l = find_log(s, e->job->id);
+    if (!l)
+        l = new_log(s, e->job->id);
+    if (!l) {
+        json_object_put(data);
+    } else if (e->kind == RG_JOB_EVENT_STARTED) {
+        log_event(l, "state", state_data("running"));
+    } else if (e->kind == RG_JOB_EVENT_ENDED) {
+        log_event(l, "end", data);
+        l->is_ended = true;
+        end_streams(l);
+    } else if (e->e->kind == RG_EVENT_EXECUTING && e->e->node_id) {
+        data = json_object_new_object();
+        add_text(data, "node", e->e->node_id);
+        add_text(data, "class_type", e->e->class_type);
+        log_event(l, "node", data);
+    } else if (e->e->kind == RG_EVENT_PROGRESS) {
+        data = json_object_new_object();
+        add_text(data, "node", e->e->node_id);
+        json_object_object_add(data, "step", json_object_new_int64(e->e->step));
+        json_object_object_add(data, "steps", json_object_new_int64(e->e->total));
+        log_event(l, "progress", data);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void stream_gone(void *user, rg_request *r)
+{
+    rg_service *s = user;
+    bool is_ours = false;
+
+    pthread_mutex_lock(&s->lock);
+    for (job_log *l = s->logs; l && !is_ours; l = l->next) {
+        for (int i = 0; i < l->n_streams && !is_ours; i++) {
+            if (l->streams[i] == r) {
+                l->streams[i] = l->streams[--l->n_streams];
+                is_ours = true;
+            }
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (is_ours)
+        rg_request_finish(r);
+}
+
+static void get_events(rg_request *r, void *user)
+{
+    rg_service *s = user;
+    const char *last_text = rg_request_header(r, "last-event-id");
+    const long last = last_text ? strtol(last_text, NULL, 10) : 0;
+    rg_job *j = named_job(s, r);
+    job_log *l;
+
+    if (!j)
+        return;
+    struct json_object *now = job_json(s, j);
+    pthread_mutex_lock(&s->lock);
+    l = find_log(s, j->id);
+    if (!l && j->state < RG_JOB_DONE)
+        l = new_log(s, j->id);
+    if (l && !l->is_ended && (l->n_streams == (int)(sizeof l->streams / sizeof *l->streams) || s->is_stopping)) {
+        pthread_mutex_unlock(&s->lock);
+        rg_respond_header(r, "Retry-After", "5");
+        service_refuse(r, 503, NULL, "too many streams of this job");
+        json_object_put(now);
+        rg_job_free(j);
+        return;
+    }
+    rg_request_hold(r, stream_gone, s);
+    rg_respond_header(r, "Cache-Control", "no-cache");
+    rg_stream_start(r, 200, "text/event-stream");
+    if (!last) {                        /* where it stands; an event without an id, since it is made for this stream */
+        char *json = rg_json_dump(now, 0), *event = json ? rg_asprintf("event: job\ndata: %s\n\n", json) : NULL;
+        if (event)
+            rg_stream_send(r, event, strlen(event));
+        rg_free(event);
+        rg_free(json);
+    }
+    for (int i = 0; l && i < l->n_events; i++) {
+        if (l->first + i > last)
+            rg_stream_send(r, l->events[i], strlen(l->events[i]));
+    }
+    const bool is_over = !l || l->is_ended || rg_request_is_gone(r);
+    if (!is_over)
+        l->streams[l->n_streams++] = r;
+    pthread_mutex_unlock(&s->lock);
+    if (!l && last) {
+        char *json = rg_json_dump(now, 0), *event = json ? rg_asprintf("event: end\ndata: %s\n\n", json) : NULL;
+        if (event)
+            rg_stream_send(r, event, strlen(event));
+        rg_free(event);
+        rg_free(json);
+    }
+    if (is_over)
+        rg_request_finish(r);
+    json_object_put(now);
+    rg_job_free(j);
+}
+
+/* ---- what operators ask ----------------------------------------------------------------------------------------------------------- */
+
+static struct json_object *endpoint_json(rg_service *s, endpoint *e, bool is_deep, bool *is_ready)
+{
+    struct json_object *o = json_object_new_object(), *root = NULL;
+    rg_ctx *c = is_deep && !e->missing ? rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL) : NULL;
+    rg_prompt *p = NULL;
+
+    add_text(o, "name", e->name);
+    add_text(o, "route", e->route);
+    *is_ready = !e->missing;
+    add_text(o, "missing_nodes", e->missing);
+    if (c && rg_json_parse(c, e->text, e->n_text, &root) == 0 && rg_prompt_from_json(c, get(root, "graph"), &p) == 0) {
+        struct json_object *files = json_object_new_array();
+        for (int i = 0; i < rg_prompt_n_nodes(p); i++) {
+            const rg_node *type;
+            const char *id = rg_prompt_node(p, i, &type);
+            struct json_object *inputs = get(get(rg_prompt_json(p), id), "inputs");
+            for (const rg_input *in = type ? type->inputs : NULL; in && in->kind != RG_INPUT_END; in++) {
+                const char *name = in->kind == RG_INPUT_FILE ? json_object_get_string(get(inputs, in->name)) : NULL;
+                char *path = NULL, text[600];
+                if (!name || !*name || !in->source || strncmp(in->source, "models:", 7))
+                    continue;
+                bool is_fixed = false;
+                for (const char *const *f = in->fixed_options; f && *f; f++)
+                    is_fixed |= !strcmp(*f, name);
+                if (!is_fixed && rg_env_model_path(s->options.env, in->source + 7, name, &path, text, sizeof text) < 0) {
+                    char *line = rg_asprintf("%s/%s", in->source + 7, name);
+                    json_object_array_add(files, json_object_new_string(line ? line : name));
+                    rg_free(line);
+                    *is_ready = false;
+                }
+                rg_free(path);
+            }
+        }
+        json_object_object_add(o, "missing_files", files);
+    }
+    if (is_deep)
+        json_object_object_add(o, "ready", json_object_new_boolean(*is_ready));
+    json_object_put(root);
+    rg_prompt_free(p);
+    rg_ctx_free(c);
+    return o;
+}
+
+static void respond_health(rg_request *r, rg_service *s, bool is_deep)
+{
+    struct json_object *o = json_object_new_object(), *list;
+    rg_queue_counts counts;
+
+    rg_queue_count(s->queue, &counts);
+    add_text(o, "status", "healthy");
+    add_text(o, "app", "rylagraph");
+    add_text(o, "version", RG_VERSION);
+    json_object_object_add(o, "queued", json_object_new_int64(counts.queued));
+    json_object_object_add(o, "running", json_object_new_int64(counts.running));
+    if (is_deep) {
+        list = json_object_new_array();
+        for (int i = 0; i < s->n_endpoints; i++) {
+            bool is_ready;
+            json_object_array_add(list, endpoint_json(s, &s->endpoints[i], true, &is_ready));
+        }
+        json_object_object_add(o, "endpoints", list);
+    }
+    rg_respond_json(r, 200, o);
+}
+
+typedef struct deep_check {
+    rg_service *service;
+    rg_request *r;
+} deep_check;
+
+static void *deep_main(void *arg)
+{
+    deep_check *d = arg;
+
+    respond_health(d->r, d->service, true);
+    rg_request_finish(d->r);
+    rg_free(d);
+    return NULL;
+}
+
+/* On the loop, so that it answers while every worker is busy; the deep one reads folders, on a thread of its own. */
+static void get_health(rg_request *r, void *user)
+{
+    const char *deep = rg_request_query(r, "deep");
+    deep_check *d = NULL;
+    pthread_t t;
+
+    if (!deep || strcmp(deep, "1") || !(d = rg_malloc(sizeof *d))) {
+        respond_health(r, user, false);
+        return;
+    }
+    *d = (deep_check){ user, r };
+    rg_request_hold(r, NULL, NULL);
+    if (pthread_create(&t, NULL, deep_main, d) == 0) {
+        pthread_detach(t);
+    } else {
+        respond_health(r, user, false);
+        rg_request_finish(r);
+        rg_free(d);
+    }
+}
+
+/* The endpoints with their parameters: what a page makes forms from. */
+static void get_endpoints(rg_request *r, void *user)
+{
+    rg_service *s = user;
+    struct json_object *list = json_object_new_array(), *o = json_object_new_object();
+
+    for (int i = 0; i < s->n_endpoints; i++) {
+        bool is_ready;
+        struct json_object *e = endpoint_json(s, &s->endpoints[i], false, &is_ready), *root = json_tokener_parse(s->endpoints[i].text);
+        json_object_object_add(e, "description", json_object_get(get(root, "description")));
+        json_object_object_add(e, "parameters", json_object_get(get(root, "parameters")));
+        json_object_array_add(list, e);
+        json_object_put(root);
+    }
+    json_object_object_add(o, "endpoints", list);
+    rg_respond_json(r, 200, o);
+}
+
+static void metric(rg_text *t, const char *name, const char *type, const char *help)
+{
+    rg_text_format(t, "# HELP rylagraph_%s %s\n# TYPE rylagraph_%s %s\n", name, help, name, type);
+}
+
+static void get_metrics(rg_request *r, void *user)
+{
+    rg_service *s = user;
+    rg_queue_counts n;
+    rg_executor_totals totals = { 0 };
+    struct rusage usage;
+    struct timespec now;
+    rg_text t = { 0 };
+
+    rg_queue_count(s->queue, &n);
+    rg_executor_get_totals(s->executor, &totals);
+    pthread_mutex_lock(&s->lock);
+    const double cost = s->cost;
+    pthread_mutex_unlock(&s->lock);
+    clock_gettime(CLOCK_REALTIME, &now);
+    metric(&t, "jobs", "gauge", "Jobs that wait or run now.");
+    rg_text_format(&t, "rylagraph_jobs{state=\"queued\"} %lld\nrylagraph_jobs{state=\"running\"} %lld\n", (long long)n.queued, (long long)n.running);
+    metric(&t, "jobs_accepted_total", "counter", "Jobs accepted since the start.");
+    rg_text_format(&t, "rylagraph_jobs_accepted_total %lld\n", (long long)n.accepted);
+    metric(&t, "jobs_ended_total", "counter", "Jobs ended since the start, by state.");
+    rg_text_format(&t, "rylagraph_jobs_ended_total{state=\"done\"} %lld\nrylagraph_jobs_ended_total{state=\"failed\"} %lld\n"
+                   "rylagraph_jobs_ended_total{state=\"cancelled\"} %lld\n", (long long)n.done, (long long)n.failed, (long long)n.cancelled);
+    metric(&t, "seconds_total", "counter", "Seconds of jobs: waiting in the queue, loading models, computing.");
+    rg_text_format(&t, "rylagraph_seconds_total{part=\"wait\"} %.6f\nrylagraph_seconds_total{part=\"load\"} %.6f\n"
+                   "rylagraph_seconds_total{part=\"compute\"} %.6f\n", totals.wait_seconds, totals.load_seconds, totals.compute_seconds);
+    metric(&t, "nodes_total", "counter", "Nodes that ran, and nodes whose result was in the cache.");
+    rg_text_format(&t, "rylagraph_nodes_total{cached=\"false\"} %lld\nrylagraph_nodes_total{cached=\"true\"} %lld\n",
+                   (long long)totals.n_nodes_run, (long long)totals.n_nodes_cached);
+    metric(&t, "node_seconds_total", "counter", "Seconds in nodes, by class.");
+    for (int i = 0; i < totals.n_classes; i++)
+        rg_text_format(&t, "rylagraph_node_seconds_total{class=\"%s\"} %.6f\n", totals.classes[i].class_type, totals.classes[i].seconds);
+    metric(&t, "node_runs_total", "counter", "Runs of nodes, by class.");
+    for (int i = 0; i < totals.n_classes; i++)
+        rg_text_format(&t, "rylagraph_node_runs_total{class=\"%s\"} %lld\n", totals.classes[i].class_type, (long long)totals.classes[i].n_runs);
+    metric(&t, "cost_usd_total", "counter", "Device seconds of ended jobs times the price of the device.");
+    rg_text_format(&t, "rylagraph_cost_usd_total{gpu=\"%s\"} %.6f\n", s->gpu, cost);
+    metric(&t, "uptime_seconds", "gauge", "Seconds since the start.");
+    rg_text_format(&t, "rylagraph_uptime_seconds %.3f\n", (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - s->started);
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        metric(&t, "peak_resident_bytes", "gauge", "Most memory the process has had.");
+        rg_text_format(&t, "rylagraph_peak_resident_bytes %lld\n", (long long)usage.ru_maxrss * 1024);
+    }
+    if (t.is_failed)
+        rg_respond_error(r, 500);
+    else
+        rg_respond(r, 200, "text/plain; version=0.0.4; charset=utf-8", t.data, t.n_bytes);
+    rg_text_release(&t);
+    rg_free(totals.classes);
+}
+
+void jobs_start(rg_service *s)
+{
+    static const struct { const char *method, *pattern; int flags; rg_handler *handler; } routes[] = {
+        { "POST", "/jobs", RG_ROUTE_WORKER, post_job },
+        { "GET", "/jobs", RG_ROUTE_WORKER, get_jobs },
+        { "GET", "/jobs/{id}", RG_ROUTE_WORKER, get_job },
+        { "DELETE", "/jobs/{id}", RG_ROUTE_WORKER, delete_job },
+        { "GET", "/jobs/{id}/events", RG_ROUTE_WORKER, get_events },
+        { "GET", "/jobs/{id}/outputs/{n}", RG_ROUTE_WORKER, get_output },
+        { "GET", "/endpoints", 0, get_endpoints },
+        { "GET", "/metrics", 0, get_metrics },
+        { "GET", "/health", RG_ROUTE_OPEN, get_health },
+    };
+
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        rg_server_route(s->server, routes[i].method, routes[i].pattern, routes[i].flags | RG_ROUTE_NO_TWIN, routes[i].handler, s);
+}
+
+void jobs_stop(rg_service *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (job_log *l = s->logs; l; l = l->next)
+        end_streams(l);
+    pthread_mutex_unlock(&s->lock);
+}

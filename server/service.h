@@ -1,0 +1,36 @@
+/*
+ * What a program that wants pictures talks to: named endpoints made from templates (POST /flux-dev), POST /workflow, the /jobs API,
+ * and what operators ask: /health, /metrics. Described for clients in docs/api.md.
+ */
+#ifndef RG_SERVER_SERVICE_H
+#define RG_SERVER_SERVICE_H
+
+#include "server/executor.h"
+#include "server/http.h"
+
+typedef struct rg_service rg_service;
+
+typedef struct rg_service_options {
+    rg_env *env;
+    const char *const *workflow_dirs;   /* NULL-terminated; each holds NAME.json templates */
+    const char *gpu;                    /* X-GPU-Type and the price's key; NULL: "CPU" */
+    double usd_per_second;              /* 0: by the table of cost.h */
+    double timeout_seconds;             /* of synchronous calls, where the template has none of its own; 0: 120 */
+} rg_service_options;
+
+/*
+ * Reads the templates and checks them against the node table; one that is broken is left out, with a line in text per file.
+ * What o points to must outlive it. NULL if no memory.
+ */
+rg_service *rg_service_new(const rg_service_options *o, char *text, size_t text_size);
+void rg_service_free(rg_service *s);
+
+void rg_service_on_job(void *user, const rg_job_event *e);      /* call it from the executor's listener */
+
+/* Once all three are there, before anything runs: add the routes. */
+void rg_service_start(rg_service *s, rg_server *server, rg_queue *q, rg_executor *x);
+
+/* Answers everybody who still waits (503) and ends their streams. Before the server stops. */
+void rg_service_stop(rg_service *s);
+
+#endif

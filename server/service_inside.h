@@ -1,0 +1,109 @@
+/* Shared by endpoints.c (named endpoints, synchronous answers) and jobs.c (/jobs, /health, /metrics). */
+#ifndef RG_SERVER_SERVICE_INSIDE_H
+#define RG_SERVER_SERVICE_INSIDE_H
+
+#include <pthread.h>
+
+#include "graph/template.h"
+#include "server/service.h"
+
+/* One template file. */
+typedef struct endpoint {
+    rg_service *service;
+    char *name, *route;
+    char *text;                         /* the file: parsed anew for each call, which then owns its graph */
+    size_t n_text;
+    double timeout;
+    char *missing;                      /* classes that this program does not have, ", " between; NULL: none */
+} endpoint;
+
+typedef enum answer_format { ANSWER_JPEG, ANSWER_PNG, ANSWER_WEBP } answer_format;
+
+/* What a call made of its request: to be pushed, and how to answer. Release with call_release(). */
+typedef struct call {
+    struct json_object *request;        /* as the queue stores it */
+    const char *endpoint;               /* borrowed; NULL for a plain workflow */
+    double timeout;
+    char *ignored;                      /* fields nobody knows, ", " between; NULL: none */
+    int status;                         /* of a refusal, else 0 */
+    char field[80], text[1200];
+} call;
+
+/* A client that waits for its picture. */
+typedef struct waiter {
+    struct waiter *next;
+    rg_request *r;
+    char id[80];
+    double deadline;                    /* monotonic */
+    char *ignored;
+    rg_job *job;                        /* once it has ended */
+} waiter;
+
+/* Events of one job, for GET /jobs/{id}/events; kept a while after it ended. */
+typedef struct job_log {
+    struct job_log *next;               /* newest first */
+    char id[80];
+    char **events;                      /* whole SSE events; event i has id first + i */
+    int n_events, capacity, first;
+    bool is_ended;
+    rg_request *streams[16];
+    int n_streams;
+} job_log;
+
+enum { MAX_LOGS = 256, MAX_LOG_EVENTS = 2000 };
+
+struct rg_service {
+    rg_service_options options;
+    const char *gpu;
+    double price;                       /* USD per second */
+    endpoint *endpoints;
+    int n_endpoints;
+    rg_server *server;
+    rg_queue *queue;
+    rg_executor *executor;
+    double started;                     /* wall */
+
+    pthread_mutex_t lock;               /* all below */
+    pthread_cond_t changed;
+    pthread_t answerer;
+    bool has_answerer, is_stopping;
+    waiter *waiting, *ended;
+    job_log *logs;
+    int n_logs;
+    double mean_seconds;                /* of recent jobs, load and compute; 0: none yet */
+    double cost;                        /* of all jobs since the start */
+};
+
+double service_now(void);               /* monotonic */
+
+/* {"error", "details", "type", "detail", "path", "field"}: both generations of clients find their key. */
+void service_refuse(rg_request *r, int status, const char *field, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Read a call of an endpoint, or of /workflow (e NULL) from its JSON body. On a refusal c->status is set. */
+void call_read(rg_service *s, endpoint *e, rg_request *r, struct json_object *body, call *c);
+void call_release(call *c);
+
+/* Answer with the state of a job just accepted: 202, Location and the job. */
+void service_accepted(rg_service *s, rg_request *r, const char *id, const call *c, int status);
+
+/* Push it; on failure the request is answered and the code returned. RG_ERR_EXISTS gives the older job's id and no answer. */
+int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id, char *id, size_t id_size);
+
+/* Load and compute seconds of an ended job's result. */
+double service_seconds(const rg_job *j, double *load, double *compute, double *wait);
+
+/* X-Cost-USD and the others. */
+void service_headers(rg_service *s, rg_request *r, const rg_job *j, const char *ignored);
+
+/* The n-th file of a job, in its format or as it was saved: bytes to rg_free() and content type. RG_ERR_NOT_FOUND. */
+int service_output(const rg_job *j, int n, const char *format, uint8_t **bytes, size_t *n_bytes, const char **content_type, char *text,
+                   size_t text_size);
+int service_n_outputs(const rg_job *j);
+
+endpoint *service_endpoint(rg_service *s, const char *name);
+
+void jobs_start(rg_service *s);         /* its routes */
+void jobs_on_job(rg_service *s, const rg_job_event *e);
+void jobs_stop(rg_service *s);
+
+#endif
