@@ -284,7 +284,7 @@ static char *take_image(rg_service *s, rg_ctx *c, const char *value, char *text,
     } else if (n > MAX_IMAGE_BYTES) {
         snprintf(text, text_size, "the picture has %zu bytes, the most taken is %d", n, MAX_IMAGE_BYTES);
     } else if (!picture_extension(bytes, n) || rg_picture_decode(c, bytes, n, &picture) < 0) {
-        snprintf(text, text_size, "no picture can be read from it: %s", c->error ? c->message : "neither PNG, JPEG nor WebP");
+        snprintf(text, text_size, "no picture can be read from it: %.200s", c->error ? c->message : "neither PNG, JPEG nor WebP");
     } else {
         rg_sha256_hex(bytes, n, hex);
         hex[32] = '\0';
