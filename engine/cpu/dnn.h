@@ -31,7 +31,7 @@ typedef struct rg_conv_shape {
 
 typedef struct rg_dnn rg_dnn;           /* a kept primitive */
 
-/* Does the chip (through oneDNN) multiply this dtype as it is? */
+/* Does the chip (through oneDNN) multiply this dtype as it is? f32 always; bf16 with instructions for it; oneDNN 2.6 has no f16 on CPUs. */
 bool rg_dnn_has(rg_dtype dtype);
 
 /* Can oneDNN apply this activation to a product in passing? */
