@@ -54,6 +54,7 @@ TEST(ui_setget)     { check_pair("setget"); }
 TEST(ui_unknown)    { check_pair("unknown"); }
 TEST(ui_subgraph)   { check_pair("subgraph"); }
 TEST(ui_text)       { check_pair("text"); }
+TEST(ui_straight)   { check_pair("straight"); }
 
 /* What a text becomes: 0 and a prompt, or a code and its words in c. */
 static int parse(rg_ctx *c, const char *text, rg_prompt **p)
