@@ -1,4 +1,4 @@
-/* Picture files: PNG, APNG, JPEG, WebP, animated WebP, and the EXIF and XMP inside them. */
+/* Picture files: PNG, APNG, JPEG, WebP, animated WebP, and the EXIF, XMP and texts inside them. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes)
     rg_picture *p = NULL;
     int64_t width, height;
     unsigned sum = 0;
+    char *text;
 
     if (!c && !(c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL)))
         return 0;
@@ -24,6 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes)
             sum += p->alpha[i];
         __asm__ volatile("" : : "r"(sum));
     }
+    if (rg_picture_text_find(c, bytes, n_bytes, "prompt", &text) == 0)
+        rg_free(text);
     rg_picture_free(p);
     rg_ctx_reset(c);
     return 0;

@@ -2,6 +2,8 @@
  * Workflows as the editor saves them, made into prompts: pairs written by hand (tests/fixtures/ui, one feature each), what is
  * refused, and pictures that carry either form.
  */
+#include <dirent.h>
+
 #include "engine/media/picture.h"
 #include "graph/prompt.h"
 #include "graph/ui_workflow.h"
@@ -54,7 +56,96 @@ TEST(ui_setget)     { check_pair("setget"); }
 TEST(ui_unknown)    { check_pair("unknown"); }
 TEST(ui_subgraph)   { check_pair("subgraph"); }
 TEST(ui_text)       { check_pair("text"); }
-TEST(ui_straight)   { check_pair("straight"); }
+TEST(ui_beyond)     { check_pair("beyond"); }
+
+/* ---- many files, against what the front end itself made of them (tools/reference/front_end.js) ---------------------------------- */
+
+static bool is_link(struct json_object *v)
+{
+    return json_object_is_type(v, json_type_array);
+}
+
+/* Inputs that only one has, or that differ. Of classes that we lack only links are compared, since only the class could name values. */
+static int count_differences(const char *file, const char *id, const char *class_type, struct json_object *got, struct json_object *wanted)
+{
+    const bool is_known = rg_node_find(class_type) != NULL;
+    int n = 0;
+
+    for (int side = 0; side < 2; side++) {
+        json_object_object_foreach(side ? wanted : got, name, v) {
+            struct json_object *other = NULL;
+            const bool is_there = json_object_object_get_ex(side ? got : wanted, name, &other);
+
+            if (is_known ? is_there && (side || rg_json_equal(v, other)) : !is_link(v) || (is_there && rg_json_equal(v, other)))
+                continue;
+            if (side && !strcmp(class_type, "PreviewAny") && !is_there && !is_link(v))
+                continue;               /* the editor's own widgets */
+            test_fail(__FILE__, __LINE__, "%s: node %s (%s), input %s", file, id, class_type, name);
+            n++;
+        }
+    }
+    return n;
+}
+
+static void check_made_pair(const char *folder, const char *file)
+{
+    struct json_object *json[2] = { NULL, NULL }, *got = NULL, *node;
+    rg_ctx *c = test_ctx();
+    char path[600];
+
+    for (int i = 0; i < 2; i++) {
+        size_t n_bytes;
+        char *text;
+
+        snprintf(path, sizeof path, "%s/%.*s%s", folder, (int)(strlen(file) - 8), file, i ? ".api.json" : ".ui.json");
+        text = test_read_file(path, &n_bytes);
+        CHECK(text && rg_json_parse(c, text, n_bytes, &json[i]) == 0);
+        free(text);
+    }
+    if (rg_ui_to_api(c, json[0], &got) < 0)
+        test_fail(__FILE__, __LINE__, "%s: %s", file, c->message);
+    for (int side = 0; got && side < 2; side++) {
+        json_object_object_foreach(side ? json[1] : got, id, one) {
+            struct json_object *type = json_object_object_get(one, "class_type");
+
+            if (json_object_object_get_ex(side ? got : json[1], id, &node)) {
+                if (!side)
+                    count_differences(file, id, json_object_get_string(type), json_object_object_get(one, "inputs"), json_object_object_get(node, "inputs"));
+            } else if (!side || type) { /* without a class: a node of the page that only an extension could have told apart */
+                test_fail(__FILE__, __LINE__, "%s: node %s is %s", file, id, side ? "missing" : "too much");
+            }
+        }
+    }
+    json_object_put(got);
+    json_object_put(json[0]);
+    json_object_put(json[1]);
+    rg_ctx_free(c);
+}
+
+TEST(ui_pairs)
+{
+    const char *folder = getenv("RYLAGRAPH_UI_PAIRS");
+    struct dirent *entry;
+    int n = 0;
+    DIR *dir;
+
+    if (!folder)
+        SKIP("RYLAGRAPH_UI_PAIRS names no folder of pairs made by tools/reference/front_end.js");
+    dir = opendir(folder);
+    CHECK(dir != NULL);
+    while (dir && (entry = readdir(dir))) {
+        const size_t length = strlen(entry->d_name);
+
+        if (length > 8 && !strcmp(entry->d_name + length - 8, ".ui.json")) {
+            check_made_pair(folder, entry->d_name);
+            n++;
+        }
+    }
+    if (dir)
+        closedir(dir);
+    CHECK(n > 0);
+    printf("%d pairs ", n);
+}
 
 /* What a text becomes: 0 and a prompt, or a code and its words in c. */
 static int parse(rg_ctx *c, const char *text, rg_prompt **p)
@@ -178,6 +269,35 @@ TEST(ui_pictures)
             }
             rg_free(bytes);
         }
+    }
+    rg_ctx_free(c);
+}
+
+/* Text chunks as Pillow writes them: packed, international, both. */
+TEST(ui_png_chunks)
+{
+    static const char *const files[] = { "ui/ztxt.png", "ui/itxt.png", "ui/itxt_packed.png" };
+    rg_ctx *c = test_ctx();
+
+    for (int i = 0; i < 3; i++) {
+        struct json_object *json = NULL, *inputs;
+        size_t n_bytes;
+        uint8_t *bytes = test_read_file(test_path(files[i]), &n_bytes);
+
+        CHECK(bytes != NULL);
+        rg_ctx_reset(c);
+        CHECK_INT(rg_workflow_read(c, bytes, n_bytes, &json, NULL), 0);
+        inputs = json_object_object_get(json_object_object_get(json, "1"), "inputs");
+        CHECK_INT(json_object_get_string_len(json_object_object_get(inputs, i ? "\xc3\xbc" : "t")), 200);
+        json_object_put(json);
+        for (size_t k = 0; bytes && k < n_bytes; k++) {         /* nor does any damage */
+            bytes[k] ^= 0x55;
+            rg_ctx_reset(c);
+            if (rg_workflow_read(c, bytes, n_bytes, &json, NULL) == 0)
+                json_object_put(json);
+            bytes[k] ^= 0x55;
+        }
+        free(bytes);
     }
     rg_ctx_free(c);
 }
