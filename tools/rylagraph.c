@@ -11,6 +11,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     { "run", "run a workflow file or a template by name", rg_cli_run },
+    { "serve", "answer ComfyUI's API over HTTP and WebSocket", rg_cli_serve },
     { "check", "say everything that is wrong with a workflow, without running it", rg_cli_check },
     { "nodes", "list the node classes and what they take", rg_cli_nodes },
     { "models", "list model files and what they hold", rg_cli_models },

@@ -15,6 +15,7 @@ int rg_cli_check(int argc, char **argv);
 int rg_cli_nodes(int argc, char **argv);
 int rg_cli_models(int argc, char **argv);
 int rg_cli_bench(int argc, char **argv);
+int rg_cli_serve(int argc, char **argv);
 
 /* ---- options that subcommands share (options.c) ---------------------------------------------------------------- */
 

@@ -1,0 +1,56 @@
+/* What the files behind comfy.h share. */
+#ifndef RG_SERVER_COMFY_INSIDE_H
+#define RG_SERVER_COMFY_INSIDE_H
+
+#include <pthread.h>
+
+#include "graph/json_text.h"
+#include "graph/object_info.h"
+#include "server/comfy.h"
+#include "server/http_parse.h"
+
+/* A node that the run at hand has touched, for progress_state. */
+typedef struct touched {
+    char *id;
+    double value, max;
+    bool is_float, is_finished;
+} touched;
+
+struct rg_comfy {
+    rg_comfy_options options;
+    rg_server *server;
+    rg_queue *queue;
+    rg_executor *executor;
+    rg_ctx *ctx;                        /* the loop thread's, for messages of parsers */
+    atomic_int n_sockets;
+
+    pthread_mutex_t lock;               /* what the loop thread wants to know of the run */
+    char *running_client, *running_node;
+
+    touched *touched;                   /* executor's thread: the run at hand */
+    int n_touched, touched_capacity;
+};
+
+/* events.c */
+void comfy_send_status(rg_comfy *f);
+char *comfy_status_text(rg_comfy *f, const char *sid);  /* rg_free() it */
+char *comfy_features_text(const rg_comfy *f);
+
+/* Each adds its routes. */
+void comfy_add_prompt_routes(rg_comfy *f);              /* prompt.c: /prompt, /queue, /history, /interrupt, /free */
+void comfy_add_info_routes(rg_comfy *f);                /* info.c: /object_info, /system_stats, /models, ... */
+void comfy_add_view_routes(rg_comfy *f);                /* view.c */
+void comfy_add_upload_routes(rg_comfy *f);              /* upload.c */
+void comfy_add_user_routes(rg_comfy *f);                /* users.c */
+
+/* Helpers over json-c (comfy.c). */
+struct json_object *comfy_get(struct json_object *o, const char *key);  /* NULL when o is no object or has it not */
+const char *comfy_get_string(struct json_object *o, const char *key);   /* NULL when it is no string */
+bool comfy_get_bool(struct json_object *o, const char *key);            /* Python's truth of it */
+
+/* base/sub, cleaned; NULL when that is outside of base (rg_free() it). sub may be NULL or "". */
+char *comfy_path_inside(const char *base, const char *sub, const char *name);
+/* "output", "input", "temp" -> folder, else NULL. */
+const char *comfy_folder(const rg_comfy *f, const char *type);
+
+#endif

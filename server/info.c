@@ -1,0 +1,332 @@
+/* What the server tells about itself: /object_info, /system_stats, /features, /embeddings, /models and the small lists. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "engine/weights/safetensors.h"
+#include "server/comfy_inside.h"
+
+/* Folder keys in ComfyUI's order. */
+static const char *const folder_keys[] = {
+    "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision", "style_models", "embeddings",
+    "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models", "custom_nodes", "hypernetworks", "photomaker",
+    "classifiers", "model_patches", "audio_encoders",
+};
+enum { N_KEYS = sizeof(folder_keys) / sizeof(folder_keys[0]) };
+
+static bool is_key(const char *key)
+{
+    for (int i = 0; i < N_KEYS; i++)
+        if (!strcmp(folder_keys[i], key))
+            return true;
+    return false;
+}
+
+static void put_string(struct json_object *o, const char *key, const char *s)
+{
+    json_object_object_add(o, key, s ? json_object_new_string(s) : NULL);
+}
+
+static void get_object_info(rg_request *r, void *user)
+{
+    rg_comfy *f = user;
+    struct json_object *info = rg_object_info(f->options.env, rg_request_param(r, 0));
+
+    if (info)
+        rg_respond_json(r, 200, info);
+    else
+        rg_respond_error(r, 500);
+}
+
+static void get_system_stats(rg_request *r, void *user)
+{
+    rg_comfy *f = user;
+    struct json_object *body = json_object_new_object(), *system = json_object_new_object(), *devices = json_object_new_array();
+    struct json_object *device = json_object_new_object(), *argv = json_object_new_array();
+    const bool is_cuda = f->options.device->type == RG_CUDA;
+    struct sysinfo s = { 0 };
+    char name[64] = "cpu";
+
+    sysinfo(&s);
+    const int64_t total = (int64_t)s.totalram * s.mem_unit, available = (int64_t)rg_available_bytes();
+    put_string(system, "os", "posix");
+    json_object_object_add(system, "ram_total", json_object_new_int64(total));
+    json_object_object_add(system, "ram_free", json_object_new_int64(available));
+    put_string(system, "comfyui_version", "0.3.64");    /* whose API this is */
+    put_string(system, "required_frontend_version", "1.27.10");
+    put_string(system, "installed_templates_version", NULL);
+    put_string(system, "required_templates_version", NULL);
+    put_string(system, "python_version", "none (rylagraph " RG_VERSION ")");
+    put_string(system, "pytorch_version", "none (rylagraph " RG_VERSION ")");
+    json_object_object_add(system, "embedded_python", json_object_new_boolean(false));
+    for (int i = 0; i < f->options.argc; i++)
+        json_object_array_add(argv, json_object_new_string(f->options.argv[i]));
+    json_object_object_add(system, "argv", argv);
+    json_object_object_add(body, "system", system);
+    if (is_cuda)
+        snprintf(name, sizeof(name), "cuda:%d", f->options.device->index);
+    put_string(device, "name", name);
+    put_string(device, "type", is_cuda ? "cuda" : "cpu");
+    json_object_object_add(device, "index", is_cuda ? json_object_new_int(f->options.device->index) : NULL);
+    json_object_object_add(device, "vram_total", json_object_new_int64(total));
+    json_object_object_add(device, "vram_free", json_object_new_int64(available));
+    json_object_object_add(device, "torch_vram_total", json_object_new_int64(total));
+    json_object_object_add(device, "torch_vram_free", json_object_new_int64(available));
+    json_object_array_add(devices, device);
+    json_object_object_add(body, "devices", devices);
+    rg_respond_json(r, 200, body);
+}
+
+static void get_features(rg_request *r, void *user)
+{
+    rg_respond_json_text(r, 200, comfy_features_text(user));
+}
+
+/* ---- models ------------------------------------------------------------------------------------------------------------------------ */
+
+static char **list_key(rg_comfy *f, const char *key)
+{
+    char *source = rg_asprintf("models:%s", key), **names = NULL;
+
+    if (!source || rg_env_list(f->options.env, source, &names) < 0)
+        names = NULL;
+    rg_free(source);
+    return names;
+}
+
+static void get_embeddings(rg_request *r, void *user)
+{
+    char **names = list_key(user, "embeddings");
+    struct json_object *list = json_object_new_array();
+
+    for (char **n = names; n && *n; n++) {
+        char *dot = strrchr(*n, '.');
+
+        if (dot && !strchr(dot, '/'))
+            *dot = '\0';
+        json_object_array_add(list, json_object_new_string(*n));
+    }
+    rg_names_free(names);
+    rg_respond_json(r, 200, list);
+}
+
+static void get_models(rg_request *r, void *user)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (int i = 0; i < N_KEYS; i++)
+        json_object_array_add(list, json_object_new_string(folder_keys[i]));
+    rg_respond_json(r, 200, list);
+}
+
+static void get_models_folder(rg_request *r, void *user)
+{
+    const char *key = rg_request_param(r, 0);
+    struct json_object *list;
+    char **names;
+
+    if (!is_key(key)) {
+        rg_respond_empty(r, 404);
+        return;
+    }
+    names = list_key(user, key);
+    list = json_object_new_array();
+    for (char **n = names; n && *n; n++)
+        json_object_array_add(list, json_object_new_string(*n));
+    rg_names_free(names);
+    rg_respond_json(r, 200, list);
+}
+
+/* The folders of a key: under every models directory, those that ComfyUI searches. Calls add for each. */
+static void each_folder(rg_comfy *f, const char *key, void (*add)(void *user, const char *path, int index), void *user)
+{
+    const char *names[2] = { key, NULL };
+    int index = 0;
+
+    if (!strcmp(key, "diffusion_models")) {
+        names[0] = "unet";
+        names[1] = "diffusion_models";
+    } else if (!strcmp(key, "text_encoders")) {
+        names[1] = "clip";
+    } else if (!strcmp(key, "controlnet")) {
+        names[1] = "t2i_adapter";
+    }
+    for (int i = 0; i < f->options.env->n_model_dirs; i++) {
+        for (int j = 0; j < 2 && names[j]; j++) {
+            char *path = rg_asprintf("%s/%s", f->options.env->model_dirs[i], names[j]);
+            if (path)
+                add(user, path, index++);
+            rg_free(path);
+        }
+    }
+}
+
+static void add_path(void *list, const char *path, int index)
+{
+    json_object_array_add(list, json_object_new_string(path));
+}
+
+static struct json_object *folders_of(rg_comfy *f, const char *key)
+{
+    struct json_object *list = json_object_new_array();
+
+    each_folder(f, key, add_path, list);
+    return list;
+}
+
+static void get_experiment_models(rg_request *r, void *user)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (int i = 0; i < N_KEYS; i++) {
+        if (!strcmp(folder_keys[i], "configs") || !strcmp(folder_keys[i], "custom_nodes"))
+            continue;
+        struct json_object *o = json_object_new_object();
+        put_string(o, "name", folder_keys[i]);
+        json_object_object_add(o, "folders", folders_of(user, folder_keys[i]));
+        json_object_array_add(list, o);
+    }
+    rg_respond_json(r, 200, list);
+}
+
+static void get_experiment_folder(rg_request *r, void *user)
+{
+    const char *key = rg_request_param(r, 0);
+    struct json_object *list, *folders;
+    char **names;
+
+    if (!is_key(key)) {
+        rg_respond_empty(r, 404);
+        return;
+    }
+    names = list_key(user, key);
+    list = json_object_new_array();
+    folders = folders_of(user, key);
+    for (char **n = names; n && *n; n++) {
+        const char *base = strrchr(*n, '/');
+
+        if ((base ? base[1] : **n) == '.')
+            continue;
+        for (size_t i = 0; i < json_object_array_length(folders); i++) {
+            char *path = rg_asprintf("%s/%s", json_object_get_string(json_object_array_get_idx(folders, i)), *n);
+            struct stat st;
+            const bool is_it = path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+
+            rg_free(path);
+            if (!is_it)
+                continue;
+            struct json_object *o = json_object_new_object();
+            put_string(o, "name", *n);
+            json_object_object_add(o, "pathIndex", json_object_new_int((int)i));
+            json_object_object_add(o, "modified", json_object_new_double((double)st.st_mtim.tv_sec + 1e-9 * (double)st.st_mtim.tv_nsec));
+            json_object_object_add(o, "created", json_object_new_double((double)st.st_ctim.tv_sec + 1e-9 * (double)st.st_ctim.tv_nsec));
+            json_object_object_add(o, "size", json_object_new_int64(st.st_size));
+            json_object_array_add(list, o);
+            break;
+        }
+    }
+    json_object_put(folders);
+    rg_names_free(names);
+    rg_respond_json(r, 200, list);
+}
+
+/* The __metadata__ of a safetensors file, read from its header alone. */
+static void get_view_metadata(rg_request *r, void *user)
+{
+    rg_comfy *f = user;
+    const char *name = rg_request_query(r, "filename"), *key = rg_request_param(r, 0);
+    char *path = NULL, *header = NULL, text[256], error[128];
+    struct json_object *root = NULL, *metadata;
+    unsigned char head[8];
+    uint64_t n = 0;
+    FILE *file = NULL;
+
+    if (name && is_key(key) && strlen(name) > 12 && !strcmp(name + strlen(name) - 12, ".safetensors") &&
+        rg_env_model_path(f->options.env, key, name, &path, text, sizeof(text)) == 0)
+        file = fopen(path, "rb");
+    if (file && fread(head, 1, 8, file) == 8) {
+        for (int i = 7; i >= 0; i--)
+            n = n << 8 | head[i];
+        if (n <= 1 << 20 && (header = rg_malloc((size_t)n + 1)) && fread(header, 1, (size_t)n, file) == n &&
+            rg_json_read(header, (size_t)n, 16, &root, error, sizeof(error)) < 0)
+            root = NULL;
+    }
+    metadata = comfy_get(root, "__metadata__");
+    if (metadata)
+        rg_respond_json(r, 200, json_object_get(metadata));
+    else
+        rg_respond_empty(r, 404);
+    json_object_put(root);
+    if (file)
+        fclose(file);
+    rg_free(header);
+    rg_free(path);
+}
+
+/* ---- small ones ------------------------------------------------------------------------------------------------------------------------- */
+
+static void get_empty_list(rg_request *r, void *user)
+{
+    rg_respond_json_text(r, 200, rg_strdup("[]"));
+}
+
+static void get_empty_object(rg_request *r, void *user)
+{
+    rg_respond_json_text(r, 200, rg_strdup("{}"));
+}
+
+static void get_folder_paths(rg_request *r, void *user)
+{
+    struct json_object *o = json_object_new_object();
+
+    for (int i = 0; i < N_KEYS; i++)
+        json_object_object_add(o, folder_keys[i], folders_of(user, folder_keys[i]));
+    rg_respond_json(r, 200, o);
+}
+
+static void get_logs(rg_request *r, void *user)
+{
+    rg_respond_json_text(r, 200, rg_strdup("\"\""));
+}
+
+static void get_logs_raw(rg_request *r, void *user)
+{
+    rg_respond_json_text(r, 200, rg_strdup("{\"entries\": [], \"size\": {\"cols\": 80, \"rows\": 24}}"));
+}
+
+static void patch_logs(rg_request *r, void *user)
+{
+    struct json_object *body = NULL;
+
+    if (rg_request_json(r, &body) && json_object_is_type(body, json_type_object))
+        rg_respond_empty(r, 200);
+    else
+        rg_respond_error(r, 500);
+    json_object_put(body);
+}
+
+void comfy_add_info_routes(rg_comfy *f)
+{
+    rg_server *s = f->server;
+
+    rg_server_route(s, "GET", "/object_info", RG_ROUTE_WORKER, get_object_info, f);
+    rg_server_route(s, "GET", "/object_info/{class}", RG_ROUTE_WORKER, get_object_info, f);
+    rg_server_route(s, "GET", "/system_stats", 0, get_system_stats, f);
+    rg_server_route(s, "GET", "/features", 0, get_features, f);
+    rg_server_route(s, "GET", "/embeddings", RG_ROUTE_WORKER, get_embeddings, f);
+    rg_server_route(s, "GET", "/extensions", 0, get_empty_list, f);
+    rg_server_route(s, "GET", "/i18n", 0, get_empty_object, f);
+    rg_server_route(s, "GET", "/workflow_templates", 0, get_empty_object, f);
+    rg_server_route(s, "GET", "/models", 0, get_models, f);
+    rg_server_route(s, "GET", "/models/{folder}", RG_ROUTE_WORKER, get_models_folder, f);
+    rg_server_route(s, "GET", "/experiment/models", 0, get_experiment_models, f);
+    rg_server_route(s, "GET", "/experiment/models/{folder}", RG_ROUTE_WORKER, get_experiment_folder, f);
+    rg_server_route(s, "GET", "/view_metadata/{folder}", RG_ROUTE_WORKER, get_view_metadata, f);
+    rg_server_route(s, "GET", "/internal/folder_paths", RG_ROUTE_NO_TWIN, get_folder_paths, f);
+    rg_server_route(s, "GET", "/internal/logs", RG_ROUTE_NO_TWIN, get_logs, f);
+    rg_server_route(s, "GET", "/internal/logs/raw", RG_ROUTE_NO_TWIN, get_logs_raw, f);
+    rg_server_route(s, "PATCH", "/internal/logs/subscribe", RG_ROUTE_NO_TWIN, patch_logs, f);
+}

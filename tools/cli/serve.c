@@ -1,0 +1,441 @@
+/*
+ * rylagraph serve: the server, with ComfyUI's command line. Flags that steer ComfyUI's Python and PyTorch are accepted and have no
+ * effect here, so that a launcher made for it works; those that change what clients see do what they say.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/ops/backend.h"
+#include "server/comfy.h"
+#include "tools/cli/cli.h"
+
+static const char usage[] =
+    "usage: rylagraph serve [--listen [ADDRESS,...]] [--port N] [--models DIR]... [--base-directory DIR]\n"
+    "                       [--input-directory DIR] [--output-directory DIR] [--temp-directory DIR] [--user-directory DIR]\n"
+    "                       [--api-key-file FILE] [--jobs-file FILE] [--front-end-root DIR] [--enable-cors-header [ORIGIN]]\n"
+    "                       [--max-upload-size MB] [--tls-keyfile FILE --tls-certfile FILE] [--multi-user]\n"
+    "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
+    "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
+    "\n"
+    "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Other flags of ComfyUI are accepted.\n"
+    "An address that other machines reach needs --api-key-file: one key per line, sent as \"Authorization: Bearer KEY\".\n";
+
+/* ---- flags --------------------------------------------------------------------------------------------------------------- */
+
+enum { MAX_LIST = 64 };
+
+typedef struct flags {
+    const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
+        *tls_key, *tls_cert, *preview_method, *device, *dtype, *cuda_device, *cache_lru;
+    int port, preview_size, threads;
+    bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, help;
+    const char *models[MAX_LIST], *extra_paths[MAX_LIST];
+    int n_models, n_extra_paths;
+} flags;
+
+typedef enum flag_kind {
+    TEXT, NUMBER, FLAG, MODELS, EXTRA_PATHS,
+    MAYBE,                              /* the value may be left out: .otherwise then */
+    IGNORED, IGNORED_VALUE, IGNORED_MAYBE, IGNORED_LIST
+} flag_kind;
+
+typedef struct flag {
+    const char *name;
+    flag_kind kind;
+    size_t offset;
+    const char *otherwise;
+} flag;
+
+#define F(field) offsetof(flags, field)
+static const flag table[] = {
+    { "--listen", MAYBE, F(listen), "0.0.0.0,::" }, { "--port", NUMBER, F(port) },
+    { "--base-directory", TEXT, F(base_dir) }, { "--input-directory", TEXT, F(input_dir) }, { "--output-directory", TEXT, F(output_dir) },
+    { "--temp-directory", TEXT, F(temp_dir) }, { "--user-directory", TEXT, F(user_dir) },
+    { "--extra-model-paths-config", EXTRA_PATHS, 0 }, { "--models", MODELS, 0 },
+    { "--api-key-file", TEXT, F(api_key_file) }, { "--jobs-file", TEXT, F(jobs_file) },
+    { "--front-end-root", TEXT, F(front_end_root) }, { "--enable-cors-header", MAYBE, F(cors), "*" },
+    { "--max-upload-size", TEXT, F(max_upload) }, { "--tls-keyfile", TEXT, F(tls_key) }, { "--tls-certfile", TEXT, F(tls_cert) },
+    { "--multi-user", FLAG, F(is_multi_user) }, { "--preview-method", TEXT, F(preview_method) },
+    { "--preview-size", NUMBER, F(preview_size) }, { "--disable-metadata", FLAG, F(is_metadata_off) },
+    { "--cpu", FLAG, F(is_cpu) }, { "--device", TEXT, F(device) }, { "--dtype", TEXT, F(dtype) }, { "--threads", NUMBER, F(threads) },
+    { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
+    { "--cache-classic", FLAG, F(is_cache_classic) }, { "--cache-lru", TEXT, F(cache_lru) }, { "--cache-none", FLAG, F(is_cache_none) },
+    { "--quick-test-for-ci", FLAG, F(is_quick_test) }, { "--help", FLAG, F(help) },
+    /* of ComfyUI's, without effect here */
+    { "--front-end-version", IGNORED_VALUE }, { "--enable-compress-response-body", IGNORED }, { "--disable-all-custom-nodes", IGNORED },
+    { "--whitelist-custom-nodes", IGNORED_LIST }, { "--disable-api-nodes", IGNORED }, { "--default-hashing-function", IGNORED_VALUE },
+    { "--verbose", IGNORED_MAYBE }, { "--log-stdout", IGNORED }, { "--dont-print-server", IGNORED }, { "--auto-launch", IGNORED },
+    { "--disable-auto-launch", IGNORED }, { "--windows-standalone-build", IGNORED }, { "--comfy-api-base", IGNORED_VALUE },
+    { "--database-url", IGNORED_VALUE }, { "--gpu-only", IGNORED }, { "--highvram", IGNORED }, { "--normalvram", IGNORED },
+    { "--lowvram", IGNORED }, { "--novram", IGNORED }, { "--reserve-vram", IGNORED_VALUE }, { "--async-offload", IGNORED },
+    { "--disable-smart-memory", IGNORED }, { "--force-non-blocking", IGNORED }, { "--deterministic", IGNORED }, { "--fast", IGNORED_LIST },
+    { "--mmap-torch-files", IGNORED }, { "--disable-mmap", IGNORED }, { "--cuda-malloc", IGNORED }, { "--disable-cuda-malloc", IGNORED },
+    { "--force-fp32", IGNORED }, { "--force-fp16", IGNORED }, { "--fp32-unet", IGNORED }, { "--fp64-unet", IGNORED },
+    { "--bf16-unet", IGNORED }, { "--fp16-unet", IGNORED }, { "--fp8_e4m3fn-unet", IGNORED }, { "--fp8_e5m2-unet", IGNORED },
+    { "--fp8_e8m0fnu-unet", IGNORED }, { "--fp16-vae", IGNORED }, { "--fp32-vae", IGNORED }, { "--bf16-vae", IGNORED },
+    { "--cpu-vae", IGNORED }, { "--fp8_e4m3fn-text-enc", IGNORED }, { "--fp8_e5m2-text-enc", IGNORED }, { "--fp16-text-enc", IGNORED },
+    { "--fp32-text-enc", IGNORED }, { "--bf16-text-enc", IGNORED }, { "--supports-fp8-compute", IGNORED },
+    { "--force-channels-last", IGNORED }, { "--use-split-cross-attention", IGNORED }, { "--use-quad-cross-attention", IGNORED },
+    { "--use-pytorch-cross-attention", IGNORED }, { "--use-sage-attention", IGNORED }, { "--use-flash-attention", IGNORED },
+    { "--disable-xformers", IGNORED }, { "--force-upcast-attention", IGNORED }, { "--dont-upcast-attention", IGNORED },
+    { "--directml", IGNORED_MAYBE }, { "--oneapi-device-selector", IGNORED_VALUE }, { "--disable-ipex-optimize", IGNORED },
+};
+enum { N_FLAGS = sizeof(table) / sizeof(table[0]) };
+
+static bool is_flag(const char *word)
+{
+    return word[0] == '-' && word[1] == '-' && word[2];
+}
+
+static int set_number(const flag *f, const char *value, int *out)
+{
+    char *end;
+    const long n = strtol(value, &end, 10);
+
+    if (*end || end == value || n < 0 || n > 65535) {
+        rg_cli_say("%s wants a whole number up to 65535, not \"%s\"", f->name, value);
+        return RG_EXIT_WRONG;
+    }
+    *out = (int)n;
+    return 0;
+}
+
+static int parse_flags(int argc, char **argv, flags *o)
+{
+    *o = (flags){ .listen = "127.0.0.1", .port = 8188, .preview_method = "none", .preview_size = 512, .device = "auto", .dtype = "auto" };
+    for (int i = 0; i < argc; i++) {
+        char *word = argv[i], *equals = strchr(word, '=');
+        const size_t length = equals ? (size_t)(equals - word) : strlen(word);
+        const flag *f = NULL;
+        const char *value = equals ? equals + 1 : NULL;
+
+        if (!strcmp(word, "-h"))
+            o->help = true;
+        for (int k = 0; k < N_FLAGS; k++)
+            if (strlen(table[k].name) == length && !strncmp(table[k].name, word, length))
+                f = &table[k];
+        if (!f) {
+            if (o->help)
+                continue;
+            rg_cli_say("unknown option %s", word);
+            return RG_EXIT_WRONG;
+        }
+        void *field = (char *)o + f->offset;
+        const bool has_next = i + 1 < argc && !is_flag(argv[i + 1]);
+
+        if (!value && (f->kind == TEXT || f->kind == NUMBER || f->kind == MODELS || f->kind == EXTRA_PATHS || f->kind == IGNORED_VALUE)) {
+            if (i + 1 >= argc) {
+                rg_cli_say("%s wants a value", f->name);
+                return RG_EXIT_WRONG;
+            }
+            value = argv[++i];
+        }
+        switch (f->kind) {
+        case TEXT:
+            *(const char **)field = value;
+            break;
+        case NUMBER:
+            if (set_number(f, value, field))
+                return RG_EXIT_WRONG;
+            break;
+        case FLAG:
+            *(bool *)field = true;
+            break;
+        case MAYBE:
+            *(const char **)field = value ? value : has_next ? argv[++i] : f->otherwise;
+            break;
+        case MODELS:
+            if (o->n_models < MAX_LIST)
+                o->models[o->n_models++] = value;
+            break;
+        case EXTRA_PATHS:
+            for (;;) {
+                if (o->n_extra_paths < MAX_LIST)
+                    o->extra_paths[o->n_extra_paths++] = value;
+                if (equals || i + 1 >= argc || is_flag(argv[i + 1]))
+                    break;
+                value = argv[++i];
+            }
+            break;
+        case IGNORED_MAYBE:
+            if (!value && has_next)
+                i++;
+            break;
+        case IGNORED_LIST:
+            while (i + 1 < argc && !is_flag(argv[i + 1]))
+                i++;
+            break;
+        default:
+            break;
+        }
+    }
+    return 0;
+}
+
+/* ---- parts of it ------------------------------------------------------------------------------------------------------------- */
+
+static bool is_loopback(const char *listen)
+{
+    char *copy = rg_strdup(listen), *rest = copy;
+    bool is_all = copy != NULL;
+
+    for (char *address; copy && (address = strsep(&rest, ",")); )
+        is_all &= !*address || !strncmp(address, "127.", 4) || !strcmp(address, "::1");
+    rg_free(copy);
+    return is_all;
+}
+
+/* Keys of a file, one per line; "#" begins a comment. rg_names_free() them; NULL with a message. */
+static char **read_keys(const char *path)
+{
+    size_t n_bytes;
+    int n = 0;
+    char *text = rg_cli_read(path, &n_bytes), *rest = text, **keys = text ? rg_calloc(n_bytes / 2 + 2, sizeof(*keys)) : NULL;
+
+    for (char *line; keys && (line = strsep(&rest, "\n")); ) {
+        line += strspn(line, " \t");
+        line[strcspn(line, " \t\r#")] = '\0';
+        if (*line && (keys[n] = rg_strdup(line)))
+            n++;
+    }
+    rg_free(text);
+    if (keys && !n) {
+        rg_cli_say("--api-key-file %s: no key in it", path);
+        rg_free(keys);
+        return NULL;
+    }
+    return keys;
+}
+
+/* An absolute path (rg_free() it): own when given, else base/name. */
+static char *folder(const char *own, const char *base, const char *name)
+{
+    char cwd[PATH_MAX], *joined = own ? rg_strdup(own) : rg_asprintf("%s/%s", base, name), *path;
+
+    if (!joined || *joined == '/' || !getcwd(cwd, sizeof(cwd)))
+        return joined;
+    path = rg_asprintf("%s/%s", cwd, joined);
+    rg_free(joined);
+    return path;
+}
+
+static bool make_folders(char *path)
+{
+    for (char *p = path + 1; ; p++) {
+        const char c = *p;
+
+        if (c != '/' && c)
+            continue;
+        *p = '\0';
+        const bool is_made = mkdir(path, 0777) == 0 || errno == EEXIST;
+        *p = c;
+        if (!is_made || !c)
+            return is_made;
+    }
+}
+
+/* Everything in a folder, the folder stays. Links are removed, not followed. */
+static void empty_folder(const char *path)
+{
+    DIR *d = opendir(path);
+
+    for (struct dirent *e; d && (e = readdir(d)); ) {
+        struct stat st;
+        char *child;
+
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode) && (child = rg_asprintf("%s/%s", path, e->d_name))) {
+            empty_folder(child);
+            rmdir(child);
+            rg_free(child);
+        } else {
+            unlinkat(dirfd(d), e->d_name, 0);
+        }
+    }
+    if (d)
+        closedir(d);
+}
+
+static rg_server *running_server;       /* for the signal handler: rg_server_stop() only sets a flag and writes to a pipe */
+
+static void on_signal(int signal)
+{
+    static volatile sig_atomic_t n;
+
+    if (n++)
+        _exit(RG_EXIT_INTERRUPTED);     /* asked twice: do not wait for the step to end */
+    rg_server_stop(running_server);
+}
+
+/* ---- the command ---------------------------------------------------------------------------------------------------------------- */
+
+static int preview_method(const char *name, rg_preview_method *out)
+{
+    if (!strcmp(name, "none"))
+        *out = RG_PREVIEW_NONE;
+    else if (!strcmp(name, "auto") || !strcmp(name, "latent2rgb") || !strcmp(name, "taesd"))
+        *out = RG_PREVIEW_LATENT2RGB;   /* without a tiny decoder ComfyUI falls back to it, too */
+    else {
+        rg_cli_say("--preview-method wants none, auto, latent2rgb or taesd, not \"%s\"", name);
+        return RG_EXIT_WRONG;
+    }
+    return 0;
+}
+
+/* Environment: models from --models, else BASE/models; the folders made. */
+static rg_env *make_env(const flags *o, const char *base, char **user_dir)
+{
+    rg_cli_options options = { .device = o->device, .dtype = o->dtype, .disable_metadata = o->is_metadata_off };
+    char *input = folder(o->input_dir, base, "input"), *output = folder(o->output_dir, base, "output"), *models = folder(NULL, base, "models"),
+         *temp = o->temp_dir ? folder(NULL, o->temp_dir, "temp") : folder(NULL, base, "temp");
+    rg_env *env = NULL;
+    struct stat st;
+
+    *user_dir = folder(o->user_dir, base, "user");
+    if (!input || !output || !temp || !models || !*user_dir)
+        goto done;
+    for (int i = 0; i < o->n_models && options.n_models < RG_CLI_MAX; i++)
+        options.models[options.n_models++] = o->models[i];
+    if (!o->n_models && o->base_dir && stat(models, &st) == 0)
+        options.models[options.n_models++] = models;
+    options.input = input;
+    options.output = output;
+    if (!make_folders(input) || !make_folders(output)) {
+        rg_cli_say("%s, %s: the folders cannot be made: %s", input, output, strerror(errno));
+        goto done;
+    }
+    if ((env = rg_cli_env(&options))) {
+        rg_free(env->temp_dir);
+        env->temp_dir = temp;
+        temp = NULL;
+        if (!make_folders(env->temp_dir)) {
+            rg_cli_say("%s: the folder cannot be made: %s", env->temp_dir, strerror(errno));
+            rg_env_free(env);
+            env = NULL;
+        }
+    }
+done:
+    rg_free(input);
+    rg_free(output);
+    rg_free(temp);
+    rg_free(models);
+    return env;
+}
+
+int rg_cli_serve(int argc, char **argv)
+{
+    static flags o;
+    int code = parse_flags(argc, argv, &o);
+    char *user_dir = NULL, **keys = NULL, text[1024];
+    rg_env *env = NULL;
+    rg_ctx *ctx = NULL;
+    rg_comfy *comfy = NULL;
+    rg_server *server = NULL;
+    rg_queue *queue = NULL;
+    rg_executor *executor = NULL;
+    rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
+
+    if (code)
+        return code;
+    if (o.help) {
+        fputs(usage, stdout);
+        return RG_EXIT_DONE;
+    }
+    code = RG_EXIT_WRONG;
+    if (o.max_upload) {
+        char *end;
+        const double mb = strtod(o.max_upload, &end);
+        if (*end || end == o.max_upload || !(mb > 0) || mb > 1e6) {
+            rg_cli_say("--max-upload-size wants a number of MB, not \"%s\"", o.max_upload);
+            return code;
+        }
+        c.max_upload_bytes = (size_t)(mb * 1048576);
+        c.is_max_upload_float = true;
+    }
+    if (preview_method(o.preview_method, &c.preview_method))
+        return code;
+    if (!o.tls_key != !o.tls_cert) {
+        rg_cli_say("--tls-keyfile and --tls-certfile go together");
+        return code;
+    }
+    if (o.api_key_file && !(keys = read_keys(o.api_key_file)))
+        return code;
+    if (!keys && !is_loopback(o.listen)) {
+        rg_cli_say("--listen %s can be reached from other machines: that needs --api-key-file FILE (one key per line)", o.listen);
+        return code;
+    }
+    if (o.n_extra_paths)
+        rg_cli_say("--extra-model-paths-config is not read yet; use --models DIR");
+    if (o.is_cpu)
+        o.device = "cpu";
+    if (!(env = make_env(&o, o.base_dir ? o.base_dir : ".", &user_dir)))
+        goto done;
+    empty_folder(env->temp_dir);
+    const rg_cli_options device = { .device = o.device, .dtype = o.dtype };
+    if (!(ctx = rg_cli_ctx(&device)))
+        goto done;
+    c.env = env;
+    c.device = &ctx->device;
+    c.user_dir = user_dir;
+    c.is_multi_user = o.is_multi_user;
+    c.preview_size = o.preview_size;
+    c.front_end_root = o.front_end_root;
+    c.argc = argc;
+    c.argv = argv;
+    code = RG_EXIT_FAILED;
+    if (!(comfy = rg_comfy_new(&c))) {
+        rg_cli_say("out of memory");
+        goto done;
+    }
+    const rg_server_options s = {
+        .listen = o.listen, .port = o.port, .max_body_bytes = c.max_upload_bytes, .cors_origin = o.cors, .api_keys = (const char *const *)keys,
+        .tls_cert = o.tls_cert, .tls_key = o.tls_key, .static_root = o.front_end_root, .index_page = rg_index_page, .user = comfy,
+        .on_open = rg_comfy_on_open, .on_text = rg_comfy_on_text, .on_close = rg_comfy_on_close,
+    };
+    if (!(server = rg_server_new(&s, text, sizeof(text)))) {
+        rg_cli_say("%s", text);
+        goto done;
+    }
+    const rg_queue_options q = { .path = o.jobs_file };
+    if (!(queue = rg_queue_open(&q, text, sizeof(text)))) {
+        rg_cli_say("%s", text);
+        goto done;
+    }
+    /* the executor takes no job before the routes are there: its first events go through the server's queue of messages */
+    const rg_executor_options x = { .queue = queue, .env = env, .ctx = ctx, .listener = rg_comfy_on_job, .listener_user = comfy };
+    rg_comfy_start(comfy, server, queue);
+    if (!(executor = rg_executor_start(&x))) {
+        rg_cli_say("cannot start the thread that runs jobs");
+        goto done;
+    }
+    rg_comfy_set_executor(comfy, executor);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    running_server = server;
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    fprintf(stderr, "rylagraph: listening on %s, port %d\n", o.listen, rg_server_port(server));
+    code = RG_EXIT_DONE;
+    if (!o.is_quick_test)
+        rg_server_run(server);
+done:
+    rg_executor_stop(executor);
+    rg_queue_close(queue);
+    rg_server_free(server);
+    rg_comfy_free(comfy);
+    if (env)
+        empty_folder(env->temp_dir);
+    rg_ctx_free(ctx);
+    rg_env_free(env);
+    rg_names_free(keys);
+    rg_free(user_dir);
+    return code;
+}
