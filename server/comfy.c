@@ -24,9 +24,6 @@ void rg_comfy_free(rg_comfy *f)
 {
     if (!f)
         return;
-    for (int i = 0; i < f->n_touched; i++)
-        rg_free(f->touched[i].id);
-    rg_free(f->touched);
     rg_free(f->running_client);
     rg_free(f->running_node);
     rg_ctx_free(f->ctx);

@@ -9,13 +9,6 @@
 #include "server/comfy.h"
 #include "server/http_parse.h"
 
-/* A node that the run at hand has touched, for progress_state. */
-typedef struct touched {
-    char *id;
-    double value, max;
-    bool is_float, is_finished;
-} touched;
-
 struct rg_comfy {
     rg_comfy_options options;
     rg_server *server;
@@ -26,9 +19,6 @@ struct rg_comfy {
 
     pthread_mutex_t lock;               /* what the loop thread wants to know of the run */
     char *running_client, *running_node;
-
-    touched *touched;                   /* executor's thread: the run at hand */
-    int n_touched, touched_capacity;
 };
 
 /* events.c */

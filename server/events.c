@@ -5,6 +5,7 @@
  * Per node: progress_state(running), executing, [progress_state, preview with metadata, progress, preview]..., [executed],
  * progress_state(finished).
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,67 +60,56 @@ static void put_string(struct json_object *o, const char *key, const char *s)
     json_object_object_add(o, key, s ? json_object_new_string(s) : NULL);
 }
 
+/* A string as JSON; "null" for NULL. rg_free() it. */
+static char *quoted(const char *text)
+{
+    struct json_object *v = text ? json_object_new_string(text) : NULL;
+    char *out = rg_json_dump(v, 0);
+
+    json_object_put(v);
+    return out;
+}
+
 /* ---- progress_state ------------------------------------------------------------------------------------------------------------ */
 
-static touched *touch(rg_comfy *f, const char *id)
+/* Python's numbers: 0.0 of 1.0 at a node's start, whole ones from samplers. */
+static void add_number(rg_text *t, double v, double max)
 {
-    if (f->n_touched && !strcmp(f->touched[f->n_touched - 1].id, id))
-        return &f->touched[f->n_touched - 1];   /* nearly always */
-    for (int i = 0; i < f->n_touched; i++)
-        if (!strcmp(f->touched[i].id, id))
-            return &f->touched[i];
-    if (f->n_touched == f->touched_capacity) {
-        const int capacity = f->touched_capacity ? 2 * f->touched_capacity : 64;
-        touched *grown = rg_realloc(f->touched, (size_t)capacity * sizeof(*grown));
+    struct json_object *o = v == floor(v) && fabs(v) < 9e15 && max != 1.0 ? json_object_new_int64((int64_t)v) : json_object_new_double(v);
 
-        if (!grown)
-            return NULL;
-        f->touched = grown;
-        f->touched_capacity = capacity;
-    }
-    touched *n = &f->touched[f->n_touched];
-    *n = (touched){ .id = rg_strdup(id), .max = 1, .is_float = true };
-    if (!n->id)
-        return NULL;
-    f->n_touched++;
-    return n;
+    rg_json_write(t, o, 0);
+    json_object_put(o);
 }
 
-static void forget_touched(rg_comfy *f)
-{
-    for (int i = 0; i < f->n_touched; i++)
-        rg_free(f->touched[i].id);
-    f->n_touched = 0;
-}
-
-static void send_progress_state(rg_comfy *f, const rg_job *job)
+static void send_progress_state(rg_comfy *f, const rg_job *job, const rg_event *e)
 {
     rg_text t = { 0 };
 
     if (!atomic_load(&f->n_sockets))
         return;
-    struct json_object *job_id = json_object_new_string(job->id);
-    char *job_text = rg_json_dump(job_id, 0);
-    rg_text_format(&t, "{\"type\": \"progress_state\", \"data\": {\"prompt_id\": %s, \"nodes\": {", job_text ? job_text : "\"\"");
-    for (int i = 0; i < f->n_touched; i++) {
-        const touched *n = &f->touched[i];
-        struct json_object *id = json_object_new_string(n->id);
-        char *text = rg_json_dump(id, 0);
+    char *job_id = quoted(job->id);
+    rg_text_format(&t, "{\"type\": \"progress_state\", \"data\": {\"prompt_id\": %s, \"nodes\": {", job_id);
+    for (int i = 0; i < e->n_progress; i++) {
+        const rg_node_progress *n = &e->progress[i];
+        char *id = quoted(n->node_id), *display = quoted(n->display_id), *parent = quoted(n->parent_id), *real = quoted(n->real_id);
 
-        t.is_failed |= !text;
-        rg_text_format(&t, n->is_float ? "%s%s: {\"value\": %.1f, \"max\": %.1f" : "%s%s: {\"value\": %.0f, \"max\": %.0f", i ? ", " : "",
-                       text ? text : "", n->value, n->max);
-        rg_text_format(&t, ", \"state\": \"%s\", \"node_id\": %s, \"prompt_id\": %s, \"display_node_id\": %s, \"parent_node_id\": null, "
-                           "\"real_node_id\": %s}", n->is_finished ? "finished" : "running", text, job_text, text, text);
-        rg_free(text);
-        json_object_put(id);
+        t.is_failed |= !id || !display || !parent || !real;
+        rg_text_format(&t, "%s%s: {\"value\": ", i ? ", " : "", id);
+        add_number(&t, n->value, n->max);
+        rg_text_add(&t, ", \"max\": ");
+        add_number(&t, n->max, n->max);
+        rg_text_format(&t, ", \"state\": \"%s\", \"node_id\": %s, \"prompt_id\": %s, \"display_node_id\": %s, \"parent_node_id\": %s, "
+                           "\"real_node_id\": %s}", n->is_finished ? "finished" : "running", id, job_id, display, parent, real);
+        rg_free(id);
+        rg_free(display);
+        rg_free(parent);
+        rg_free(real);
     }
     rg_text_add(&t, "}}}");
-    if (!t.is_failed)
+    if (!t.is_failed && job_id)
         rg_server_send(f->server, job->client_id, RG_SEND_ALL, false, t.data, t.n_bytes);
     rg_text_release(&t);
-    rg_free(job_text);
-    json_object_put(job_id);
+    rg_free(job_id);
 }
 
 /* ---- previews ---------------------------------------------------------------------------------------------------------------------- */
@@ -131,16 +121,16 @@ static void put_u32(unsigned char *p, size_t v)
 }
 
 /* Type 4: a JSON about the picture, then the picture. For those who asked for it. */
-static void send_preview_with_metadata(rg_comfy *f, const rg_job *job, const char *node, const uint8_t *jpeg, size_t n)
+static void send_preview_with_metadata(rg_comfy *f, const rg_job *job, const rg_event *e, const uint8_t *jpeg, size_t n)
 {
     struct json_object *meta = json_object_new_object();
     char *text;
 
-    put_string(meta, "node_id", node);
+    put_string(meta, "node_id", e->node_id);
     put_string(meta, "prompt_id", job->id);
-    put_string(meta, "display_node_id", node);
+    put_string(meta, "display_node_id", e->display_id);
     put_string(meta, "parent_node_id", NULL);
-    put_string(meta, "real_node_id", node);
+    put_string(meta, "real_node_id", e->display_id);
     put_string(meta, "image_type", "image/jpeg");
     if ((text = rg_json_dump(meta, 0))) {
         const size_t n_text = strlen(text);
@@ -190,18 +180,11 @@ static void on_progress(rg_comfy *f, const rg_job *job, const rg_event *e)
     struct json_object *data;
     uint8_t *jpeg = NULL;
     size_t n_jpeg = 0;
-    touched *n = touch(f, e->node_id);
 
-    if (n) {
-        n->value = (double)e->step;
-        n->max = (double)e->total;
-        n->is_float = false;
-    }
-    send_progress_state(f, job);
     if (f->options.preview_method != RG_PREVIEW_NONE && e->preview && atomic_load(&f->n_sockets))
         rg_preview_jpeg(e->preview, f->options.preview_size, &jpeg, &n_jpeg);
     if (jpeg)
-        send_preview_with_metadata(f, job, e->node_id, jpeg, n_jpeg);
+        send_preview_with_metadata(f, job, e, jpeg, n_jpeg);
     data = json_object_new_object();
     json_object_object_add(data, "value", json_object_new_int64(e->step));
     json_object_object_add(data, "max", json_object_new_int64(e->total));
@@ -213,25 +196,40 @@ static void on_progress(rg_comfy *f, const rg_job *job, const rg_event *e)
     rg_free(jpeg);
 }
 
+/* A node whose input is blocked, with a reason: told, but no failure. */
+static void send_blocked(rg_comfy *f, const rg_job *job, const rg_event *e)
+{
+    static const char *const empty[] = { "traceback", "current_inputs", "current_outputs" };
+    struct json_object *data = json_object_new_object(), *executed = json_object_new_array();
+
+    for (int i = 0; i < e->n_ids; i++)
+        json_object_array_add(executed, json_object_new_string(e->ids[i]));
+    put_string(data, "prompt_id", job->id);
+    put_string(data, "node_id", e->display_id);
+    put_string(data, "node_type", e->class_type);
+    json_object_object_add(data, "executed", executed);
+    put_string(data, "exception_message", e->message);
+    put_string(data, "exception_type", "ExecutionBlocked");
+    for (int i = 0; i < 3; i++)
+        json_object_object_add(data, empty[i], json_object_new_array());
+    send_event(f, job, "execution_error", data, true);
+}
+
 static void on_run(rg_comfy *f, const rg_job_event *j)
 {
     const rg_job *job = j->job;
     const rg_event *e = j->e;
     struct json_object *data;
-    touched *n;
 
     switch (e->kind) {
-    case RG_EVENT_START:
-        forget_touched(f);
+    case RG_EVENT_PROGRESS_STATE:
+        send_progress_state(f, job, e);
         break;
     case RG_EVENT_EXECUTING:
-        set_running(f, job->client_id, e->node_id);
-        if ((n = touch(f, e->node_id)))
-            n->is_finished = false;
-        send_progress_state(f, job);
+        set_running(f, job->client_id, e->display_id);
         data = json_object_new_object();
         put_string(data, "node", e->node_id);
-        put_string(data, "display_node", e->node_id);
+        put_string(data, "display_node", e->display_id);
         put_string(data, "prompt_id", job->id);
         send_event(f, job, "executing", data, false);
         break;
@@ -242,16 +240,14 @@ static void on_run(rg_comfy *f, const rg_job_event *j)
         if (e->ui || e->is_cached) {
             data = json_object_new_object();
             put_string(data, "node", e->node_id);
-            put_string(data, "display_node", e->node_id);
+            put_string(data, "display_node", e->display_id);
             json_object_object_add(data, "output", json_object_get(e->ui));
             put_string(data, "prompt_id", job->id);
             send_event(f, job, "executed", data, false);
         }
-        if ((n = touch(f, e->node_id))) {
-            n->value = n->max;
-            n->is_finished = true;
-        }
-        send_progress_state(f, job);
+        break;
+    case RG_EVENT_BLOCKED:
+        send_blocked(f, job, e);
         break;
     default:
         break;
