@@ -150,7 +150,7 @@ static void post_prompt(rg_request *r, void *user)
     int n_ids = 0, ret;
 
     rg_ctx_reset(f->ctx);
-    if (!rg_request_json(r, &body) || !json_object_is_type(body, json_type_object)) {
+    if (!rg_request_json(r, &body) || !(json_object_is_type(body, json_type_object) || json_object_is_type(body, json_type_array))) {
         rg_respond_error(r, 500);
         goto done;
     }
@@ -164,6 +164,10 @@ static void post_prompt(rg_request *r, void *user)
     job.is_front = comfy_get_bool(body, "front");
     if (!(graph = comfy_get(body, "prompt"))) {
         refuse(r, 400, "no_prompt", "No prompt provided", "No prompt provided");
+        goto done;
+    }
+    if (json_object_is_type(graph, json_type_array) && json_object_array_length(graph) == 0) {
+        refuse(r, 400, "prompt_no_outputs", "Prompt has no outputs", "");
         goto done;
     }
     if ((ret = rg_prompt_from_json(f->ctx, graph, &p)) < 0) {
@@ -406,6 +410,8 @@ static void get_history(rg_request *r, void *user)
         rg_respond_error(r, 500);
         return;
     }
+    if (offset >= 0 && max < 1 && rg_request_query(r, "max_items"))
+        max = 1;                        /* ComfyUI looks at the limit after it has added an entry */
     const bool is_tail = max >= 0 && offset < 0;        /* the last max entries, still oldest first */
     if (rg_queue_list(f->queue, ENDED, is_tail, max < 0 ? -1 : max, offset < 0 ? 0 : offset, &jobs) < 0) {
         rg_respond_error(r, 500);

@@ -368,6 +368,15 @@ static void list_dir(listing *l, const char *dir, const char *prefix, int depth)
     free(entries);
 }
 
+/* Directories first, then by lower-case name, over the whole tree. */
+static int by_type_and_name(const void *a, const void *b)
+{
+    struct json_object *x = *(struct json_object *const *)a, *y = *(struct json_object *const *)b;
+    const int types = strcmp(comfy_get_string(x, "type"), comfy_get_string(y, "type"));
+
+    return types ? types : strcasecmp(comfy_get_string(x, "name"), comfy_get_string(y, "name"));
+}
+
 static void get_userdata(rg_request *r, void *user)
 {
     const char *dir = rg_request_query(r, "dir");
@@ -418,6 +427,7 @@ static void get_userdata_v2(rg_request *r, void *user)
         listing l = { .list = json_object_new_array(), .is_recursive = true, .is_tree = true };
         const char *shown = path + strlen(root);
         list_dir(&l, path, *shown == '/' ? shown + 1 : shown, 0);
+        json_object_array_sort(l.list, by_type_and_name);
         rg_respond_json(r, 200, l.list);
     }
     rg_free(path);
