@@ -204,14 +204,6 @@ static answer post(int port, const char *path, const char *body)
     return request_with(port, "POST", path, "", body, strlen(body));
 }
 
-static struct json_object *json_of(const answer *a)
-{
-    struct json_object *v = NULL;
-    char error[128];
-
-    return rg_json_read(a->body, a->n, 64, &v, error, sizeof error) == 0 ? v : NULL;
-}
-
 /* ---- WebSocket ------------------------------------------------------------------------------------------------------------- */
 
 static int ws_open(int port, const char *path)
