@@ -30,6 +30,8 @@ typedef struct rg_cli_options {
     int n_targets;
     const char *models[RG_CLI_MAX];     /* --models DIR, in order */
     int n_models;
+    const char *packs[RG_CLI_MAX];      /* --nodes FILE.so, in order */
+    int n_packs;
     rg_cli_pair sets[RG_CLI_MAX];       /* --set NODE.INPUT=VALUE: name is "NODE.INPUT" */
     int n_sets;
     rg_cli_pair params[RG_CLI_MAX];     /* --PARAM VALUE: a template's own parameters, where the subcommand takes them */
@@ -41,7 +43,7 @@ typedef struct rg_cli_options {
 } rg_cli_options;
 
 /*
- * Parse argv. Unknown --NAME VALUE goes to params when takes_params, else is an error. Messages go to stderr.
+ * Parse argv, load the node packs that it names. Unknown --NAME VALUE goes to params when takes_params, else is an error. Messages go to stderr.
  *   returns  0, or RG_EXIT_WRONG
  */
 int rg_cli_parse(int argc, char **argv, bool takes_params, rg_cli_options *out);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/ops/backend.h"
+#include "graph/pack.h"
 #include "graph/suggest.h"
 #include "tools/cli/cli.h"
 
@@ -26,7 +27,7 @@ void rg_cli_say(const char *format, ...)
     fputc('\n', stderr);
 }
 
-typedef enum option_kind { TEXT, NUMBER, FLAG, MODELS, SET } option_kind;
+typedef enum option_kind { TEXT, NUMBER, FLAG, MODELS, PACKS, SET } option_kind;
 
 typedef struct option {
     const char *name;
@@ -36,6 +37,7 @@ typedef struct option {
 
 static const option table[] = {
     { "--models", MODELS, 0 },
+    { "--nodes", PACKS, 0 },
     { "--set", SET, 0 },
     { "--input", TEXT, offsetof(rg_cli_options, input) },
     { "--output", TEXT, offsetof(rg_cli_options, output) },
@@ -72,6 +74,13 @@ static int set_option(rg_cli_options *o, const option *opt, const char *value)
         *(int *)field = (int)n;
         return 0;
     }
+    case PACKS:
+        if (o->n_packs == RG_CLI_MAX) {
+            rg_cli_say("more than %d times --nodes", RG_CLI_MAX);
+            return RG_EXIT_WRONG;
+        }
+        o->packs[o->n_packs++] = value;
+        return 0;
     case MODELS:
         if (o->n_models == RG_CLI_MAX) {
             rg_cli_say("more than %d times --models", RG_CLI_MAX);
@@ -168,6 +177,14 @@ int rg_cli_parse(int argc, char **argv, bool takes_params, rg_cli_options *out)
                 return RG_EXIT_WRONG;
             }
             o->params[o->n_params++] = (rg_cli_pair){ word + 2, value };
+        }
+    }
+    for (int i = 0; i < o->n_packs; i++) {
+        char text[1200];
+
+        if (rg_pack_load(o->packs[i], text, sizeof text) < 0) {
+            rg_cli_say("--nodes %s", text);
+            return RG_EXIT_WRONG;
         }
     }
     if (o->threads)

@@ -21,7 +21,7 @@
 static const char usage[] =
     "usage: rylagraph run FILE... [--set NODE.INPUT=VALUE]... [--models DIR]... [--input DIR] [--output DIR]\n"
     "                     [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
-    "                     [--disable-metadata] [--json] [--quiet]\n"
+    "                     [--nodes FILE.so]... [--disable-metadata] [--json] [--quiet]\n"
     "       rylagraph run NAME --prompt \"...\" [--PARAM VALUE]...\n"
     "\n"
     "Runs ComfyUI workflows (API form, as the editor saves them, or pictures that carry one), or a template of\n"
