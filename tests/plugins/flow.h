@@ -213,6 +213,8 @@ static int execute_for_close(rg_exec *x, const void *in, rg_value *out)
     if (!open)
         return rg_fail(x->ctx, RG_ERR_INVALID, "flow_control is no link");
     remaining = rg_value_link(open->node_id, 1);
+    if (!remaining.type)
+        return rg_fail(x->ctx, RG_ERR_NOMEM, "no memory for a link");
     less = rg_expand_node(x, "TestIntMathOperation", NULL);
     set_text(x, less, "operation", "subtract");
     rg_expand_value(x, less, "a", &remaining);

@@ -111,6 +111,8 @@ static inline void set_text(rg_exec *x, int node, const char *input, const char 
 {
     rg_value v = rg_value_object(&rg_type_string, rg_string_new(text));
 
+    if (!v.type)
+        rg_fail(x->ctx, RG_ERR_NOMEM, "no memory for a text");
     rg_expand_value(x, node, input, &v);
     rg_value_unref(&v);
 }
