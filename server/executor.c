@@ -385,11 +385,8 @@ static void run_job(rg_executor *x, const rg_job *job)
 static void free_memory(rg_executor *x, bool unload, bool forget)
 {
     if (forget || unload) {             /* results hold the models */
-        rg_cache *fresh = rg_cache_new();
-        if (fresh) {
-            rg_cache_free(x->cache);
-            x->cache = fresh;
-        }
+        if (x->cache)
+            rg_cache_clear(x->cache);
     }
     if (unload)
         rg_store_trim(x->options.env->store);
@@ -434,9 +431,10 @@ rg_executor *rg_executor_start(const rg_executor_options *o)
         return NULL;
     x->options = *o;
     pthread_mutex_init(&x->lock, NULL);
-    x->cache = rg_cache_new();
+    if (!o->is_cache_off)
+        x->cache = o->cache_entries ? rg_cache_new_lru(o->cache_entries) : rg_cache_new();
     o->ctx->cancel = &x->is_cancelled;
-    if (!x->cache || pthread_create(&x->thread, NULL, thread_main, x) != 0) {
+    if ((!x->cache && !o->is_cache_off) || pthread_create(&x->thread, NULL, thread_main, x) != 0) {
         o->ctx->cancel = NULL;
         rg_cache_free(x->cache);
         pthread_mutex_destroy(&x->lock);

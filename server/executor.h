@@ -51,6 +51,8 @@ typedef struct rg_executor_options {
     rg_ctx *ctx;                        /* the executor's alone from start to stop */
     rg_job_listener *listener;          /* may be NULL */
     void *listener_user;
+    int cache_entries;                  /* --cache-lru N; 0: classic */
+    bool is_cache_off;                  /* --cache-none */
 } rg_executor_options;
 
 /* Starts the thread. NULL if there is no memory or no thread. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/ops/backend.h"
+#include "graph/pack.h"
 #include "server/comfy.h"
 #include "tools/cli/cli.h"
 
@@ -23,6 +24,7 @@ static const char usage[] =
     "                       [--api-key-file FILE] [--jobs-file FILE] [--front-end-root DIR] [--enable-cors-header [ORIGIN]]\n"
     "                       [--max-upload-size MB] [--tls-keyfile FILE --tls-certfile FILE] [--multi-user]\n"
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
+    "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
     "\n"
     "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Other flags of ComfyUI are accepted.\n"
@@ -34,15 +36,16 @@ enum { MAX_LIST = 64 };
 
 typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
-        *tls_key, *tls_cert, *preview_method, *device, *dtype, *cuda_device, *cache_lru;
-    int port, preview_size, threads;
+        *tls_key, *tls_cert, *preview_method, *device, *dtype, *cuda_device;
+    int port, preview_size, threads, cache_lru;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, help;
     const char *models[MAX_LIST], *extra_paths[MAX_LIST];
-    int n_models, n_extra_paths;
+    const char *packs[MAX_LIST];
+    int n_models, n_extra_paths, n_packs;
 } flags;
 
 typedef enum flag_kind {
-    TEXT, NUMBER, FLAG, MODELS, EXTRA_PATHS,
+    TEXT, NUMBER, FLAG, MODELS, PACKS, EXTRA_PATHS,
     MAYBE,                              /* the value may be left out: .otherwise then */
     IGNORED, IGNORED_VALUE, IGNORED_MAYBE, IGNORED_LIST
 } flag_kind;
@@ -59,7 +62,7 @@ static const flag table[] = {
     { "--listen", MAYBE, F(listen), "0.0.0.0,::" }, { "--port", NUMBER, F(port) },
     { "--base-directory", TEXT, F(base_dir) }, { "--input-directory", TEXT, F(input_dir) }, { "--output-directory", TEXT, F(output_dir) },
     { "--temp-directory", TEXT, F(temp_dir) }, { "--user-directory", TEXT, F(user_dir) },
-    { "--extra-model-paths-config", EXTRA_PATHS, 0 }, { "--models", MODELS, 0 },
+    { "--extra-model-paths-config", EXTRA_PATHS, 0 }, { "--models", MODELS, 0 }, { "--nodes", PACKS, 0 },
     { "--api-key-file", TEXT, F(api_key_file) }, { "--jobs-file", TEXT, F(jobs_file) },
     { "--front-end-root", TEXT, F(front_end_root) }, { "--enable-cors-header", MAYBE, F(cors), "*" },
     { "--max-upload-size", TEXT, F(max_upload) }, { "--tls-keyfile", TEXT, F(tls_key) }, { "--tls-certfile", TEXT, F(tls_cert) },
@@ -67,7 +70,7 @@ static const flag table[] = {
     { "--preview-size", NUMBER, F(preview_size) }, { "--disable-metadata", FLAG, F(is_metadata_off) },
     { "--cpu", FLAG, F(is_cpu) }, { "--device", TEXT, F(device) }, { "--dtype", TEXT, F(dtype) }, { "--threads", NUMBER, F(threads) },
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
-    { "--cache-classic", FLAG, F(is_cache_classic) }, { "--cache-lru", TEXT, F(cache_lru) }, { "--cache-none", FLAG, F(is_cache_none) },
+    { "--cache-classic", FLAG, F(is_cache_classic) }, { "--cache-lru", NUMBER, F(cache_lru) }, { "--cache-none", FLAG, F(is_cache_none) },
     { "--quick-test-for-ci", FLAG, F(is_quick_test) }, { "--help", FLAG, F(help) },
     /* of ComfyUI's, without effect here */
     { "--front-end-version", IGNORED_VALUE }, { "--enable-compress-response-body", IGNORED }, { "--disable-all-custom-nodes", IGNORED },
@@ -131,7 +134,7 @@ static int parse_flags(int argc, char **argv, flags *o)
         void *field = (char *)o + f->offset;
         const bool has_next = i + 1 < argc && !is_flag(argv[i + 1]);
 
-        if (!value && (f->kind == TEXT || f->kind == NUMBER || f->kind == MODELS || f->kind == EXTRA_PATHS || f->kind == IGNORED_VALUE)) {
+        if (!value && (f->kind == TEXT || f->kind == NUMBER || f->kind == MODELS || f->kind == PACKS || f->kind == EXTRA_PATHS || f->kind == IGNORED_VALUE)) {
             if (i + 1 >= argc) {
                 rg_cli_say("%s wants a value", f->name);
                 return RG_EXIT_WRONG;
@@ -155,6 +158,10 @@ static int parse_flags(int argc, char **argv, flags *o)
         case MODELS:
             if (o->n_models < MAX_LIST)
                 o->models[o->n_models++] = value;
+            break;
+        case PACKS:
+            if (o->n_packs < MAX_LIST)
+                o->packs[o->n_packs++] = value;
             break;
         case EXTRA_PATHS:
             for (;;) {
@@ -373,6 +380,12 @@ int rg_cli_serve(int argc, char **argv)
         rg_cli_say("--listen %s can be reached from other machines: that needs --api-key-file FILE (one key per line)", o.listen);
         return code;
     }
+    for (int i = 0; i < o.n_packs; i++) {
+        if (rg_pack_load(o.packs[i], text, sizeof(text)) < 0) {
+            rg_cli_say("--nodes %s", text);
+            return code;
+        }
+    }
     if (o.n_extra_paths)
         rg_cli_say("--extra-model-paths-config is not read yet; use --models DIR");
     if (o.is_cpu)
@@ -411,7 +424,8 @@ int rg_cli_serve(int argc, char **argv)
         goto done;
     }
     /* the executor takes no job before the routes are there: its first events go through the server's queue of messages */
-    const rg_executor_options x = { .queue = queue, .env = env, .ctx = ctx, .listener = rg_comfy_on_job, .listener_user = comfy };
+    const rg_executor_options x = { .queue = queue, .env = env, .ctx = ctx, .listener = rg_comfy_on_job, .listener_user = comfy,
+                                    .cache_entries = o.cache_lru, .is_cache_off = o.is_cache_none };
     rg_comfy_start(comfy, server, queue);
     if (!(executor = rg_executor_start(&x))) {
         rg_cli_say("cannot start the thread that runs jobs");
