@@ -316,10 +316,16 @@ static rg_env *make_env(const flags *o, const char *base, char **user_dir)
         options.models[options.n_models++] = models;
     options.input = input;
     options.output = output;
-    if (!make_folders(input) || !make_folders(output)) {
-        rg_cli_say("%s, %s: the folders cannot be made: %s", input, output, strerror(errno));
+    if (!make_folders(input) || !make_folders(output) || !make_folders(*user_dir)) {
+        rg_cli_say("%s, %s, %s: the folders cannot be made: %s", input, output, *user_dir, strerror(errno));
         goto done;
     }
+    /* absolute, as the folders of the environment are: paths of requests are compared with it */
+    char *absolute = realpath(*user_dir, NULL);
+    if (!absolute)
+        goto done;
+    rg_free(*user_dir);
+    *user_dir = absolute;
     if ((env = rg_cli_env(&options))) {
         rg_free(env->temp_dir);
         env->temp_dir = temp;
