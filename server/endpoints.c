@@ -915,11 +915,15 @@ rg_service *rg_service_new(const rg_service_options *o, char *text, size_t text_
     return s;
 }
 
-void rg_service_start(rg_service *s, rg_server *server, rg_queue *q, rg_executor *x)
+void rg_service_set_executor(rg_service *s, rg_executor *x)
+{
+    s->executor = x;
+}
+
+void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
 {
     s->server = server;
     s->queue = q;
-    s->executor = x;
     for (int i = 0; i < s->n_endpoints; i++) {
         s->endpoints[i].service = s;
         rg_server_route(server, "POST", s->endpoints[i].route, RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN, post_endpoint, &s->endpoints[i]);

@@ -921,7 +921,7 @@ void rg_server_stop(rg_server *s)
     lws_cancel_service(s->context);
 }
 
-void rg_server_free(rg_server *s)
+void rg_server_end_workers(rg_server *s)
 {
     if (!s)
         return;
@@ -931,6 +931,14 @@ void rg_server_free(rg_server *s)
     pthread_mutex_unlock(&s->lock);
     for (int i = 0; i < s->n_workers; i++)
         pthread_join(s->workers[i], NULL);
+    s->n_workers = 0;
+}
+
+void rg_server_free(rg_server *s)
+{
+    if (!s)
+        return;
+    rg_server_end_workers(s);
     if (s->context) {
         run_posts(s);
         lws_context_destroy(s->context);

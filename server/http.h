@@ -43,6 +43,12 @@ typedef struct rg_server_options {
 rg_server *rg_server_new(const rg_server_options *o, char *error, size_t error_size);
 void rg_server_run(rg_server *s);       /* on this thread until rg_server_stop() */
 void rg_server_stop(rg_server *s);      /* from any thread */
+
+/*
+ * The end has an order: once rg_server_run() has returned, rg_server_end_workers() waits for the handlers that still run (they use
+ * the queue), then what they use may be closed (which may still post answers here), then rg_server_free().
+ */
+void rg_server_end_workers(rg_server *s);
 void rg_server_free(rg_server *s);
 int rg_server_port(const rg_server *s);
 

@@ -27,10 +27,11 @@ void rg_service_free(rg_service *s);
 
 void rg_service_on_job(void *user, const rg_job_event *e);      /* call it from the executor's listener */
 
-/* Once all three are there, before anything runs: add the routes. */
-void rg_service_start(rg_service *s, rg_server *server, rg_queue *q, rg_executor *x);
+/* Add the routes: before the executor starts, whose first events may be of jobs that waited on disk. */
+void rg_service_start(rg_service *s, rg_server *server, rg_queue *q);
+void rg_service_set_executor(rg_service *s, rg_executor *x);    /* before the server runs */
 
-/* Answers everybody who still waits (503) and ends their streams. Before the server stops. */
+/* Answers everybody who still waits (503) and ends their streams; after rg_server_end_workers(), before the executor stops. */
 void rg_service_stop(rg_service *s);
 
 #endif

@@ -42,13 +42,14 @@ static void stop(void)
 
     if (!server)
         return;
-    rg_executor_stop(executor);
-    rg_service_stop(service);
     rg_server_stop(server);
     pthread_join(loop, NULL);
+    rg_server_end_workers(server);
+    rg_service_stop(service);
+    rg_executor_stop(executor);
+    rg_queue_close(queue);
     rg_server_free(server);
     rg_service_free(service);
-    rg_queue_close(queue);
     rg_ctx_free(ctx);
     rg_env_free(env);
     snprintf(command, sizeof command, "rm -rf '%s'", dir);
@@ -99,11 +100,12 @@ static bool start(void)
     queue = rg_queue_open(&(rg_queue_options){ .path = state, .max_queued = 6 }, text, sizeof text);
     service = rg_service_new(&(rg_service_options){ .env = env, .workflow_dirs = dirs }, text, sizeof text);
     CHECK(strstr(text, "broken.json"));
-    executor = rg_executor_start(&(rg_executor_options){ .queue = queue, .env = env, .ctx = ctx, .listener = on_job });
     server = rg_server_new(&(rg_server_options){ .listen = "127.0.0.1", .max_body_bytes = 64 << 20 }, text, sizeof text);
-    if (!env || !ctx || !queue || !service || !executor || !server)
+    if (!env || !ctx || !queue || !service || !server)
         return false;
-    rg_service_start(service, server, queue, executor);
+    rg_service_start(service, server, queue);
+    executor = rg_executor_start(&(rg_executor_options){ .queue = queue, .env = env, .ctx = ctx, .listener = on_job });
+    rg_service_set_executor(service, executor);
     pthread_create(&loop, NULL, loop_main, server);
     atexit(stop);
     return true;

@@ -16,6 +16,7 @@
 #include "engine/ops/backend.h"
 #include "graph/pack.h"
 #include "server/comfy.h"
+#include "server/service.h"
 #include "tools/cli/cli.h"
 
 static const char usage[] =
@@ -25,6 +26,7 @@ static const char usage[] =
     "                       [--max-upload-size MB] [--tls-keyfile FILE --tls-certfile FILE] [--multi-user]\n"
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
+    "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
     "\n"
     "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Other flags of ComfyUI are accepted.\n"
@@ -36,7 +38,7 @@ enum { MAX_LIST = 64 };
 
 typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
-        *tls_key, *tls_cert, *preview_method, *device, *dtype, *cuda_device;
+        *tls_key, *tls_cert, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout;
     int port, preview_size, threads, cache_lru;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, help;
     const char *models[MAX_LIST], *extra_paths[MAX_LIST];
@@ -69,6 +71,7 @@ static const flag table[] = {
     { "--multi-user", FLAG, F(is_multi_user) }, { "--preview-method", TEXT, F(preview_method) },
     { "--preview-size", NUMBER, F(preview_size) }, { "--disable-metadata", FLAG, F(is_metadata_off) },
     { "--cpu", FLAG, F(is_cpu) }, { "--device", TEXT, F(device) }, { "--dtype", TEXT, F(dtype) }, { "--threads", NUMBER, F(threads) },
+    { "--workflows", TEXT, F(workflows) }, { "--gpu-type", TEXT, F(gpu_type) }, { "--price", TEXT, F(price) }, { "--timeout", TEXT, F(timeout) },
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
     { "--cache-classic", FLAG, F(is_cache_classic) }, { "--cache-lru", NUMBER, F(cache_lru) }, { "--cache-none", FLAG, F(is_cache_none) },
     { "--quick-test-for-ci", FLAG, F(is_quick_test) }, { "--help", FLAG, F(help) },
@@ -109,6 +112,20 @@ static int set_number(const flag *f, const char *value, int *out)
     }
     *out = (int)n;
     return 0;
+}
+
+/* A number above 0, left alone when text is NULL. */
+static int set_positive(const char *name, const char *text, double *out)
+{
+    char *end;
+
+    if (!text)
+        return 0;
+    *out = strtod(text, &end);
+    if (!*end && end != text && *out > 0 && *out < 1e9)
+        return 0;
+    rg_cli_say("%s wants a number above 0, not \"%s\"", name, text);
+    return RG_EXIT_WRONG;
 }
 
 static int parse_flags(int argc, char **argv, flags *o)
@@ -283,6 +300,48 @@ static void on_signal(int signal)
     rg_server_stop(running_server);
 }
 
+/* What X-GPU-Type says and the price goes by: --gpu-type, else what NVIDIA's driver calls its first device; NULL: the CPU. */
+static const char *gpu_name(const flags *o, const rg_ctx *c)
+{
+    static char line[200];
+    const char *name = NULL;
+    DIR *d;
+
+    if (o->gpu_type || c->device.type == RG_CPU)
+        return o->gpu_type;
+    d = opendir("/proc/driver/nvidia/gpus");
+    for (struct dirent *e; d && !name && (e = readdir(d)); ) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof(path), "/proc/driver/nvidia/gpus/%.200s/information", e->d_name);
+        FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
+        while (f && !name && fgets(line, sizeof(line), f)) {
+            if (!strncmp(line, "Model:", 6)) {
+                line[strcspn(line, "\r\n")] = '\0';
+                name = line + 6 + strspn(line + 6, " \t");
+            }
+        }
+        if (f)
+            fclose(f);
+    }
+    if (d)
+        closedir(d);
+    return name ? name : "GPU";
+}
+
+/* Everybody who wants to hear of jobs. */
+struct listeners {
+    rg_comfy *comfy;
+    rg_service *service;
+};
+
+static void on_job(void *user, const rg_job_event *e)
+{
+    const struct listeners *l = user;
+
+    rg_comfy_on_job(l->comfy, e);
+    rg_service_on_job(l->service, e);
+}
+
 /* ---- the command ---------------------------------------------------------------------------------------------------------------- */
 
 static int preview_method(const char *name, rg_preview_method *out)
@@ -355,6 +414,10 @@ int rg_cli_serve(int argc, char **argv)
     rg_server *server = NULL;
     rg_queue *queue = NULL;
     rg_executor *executor = NULL;
+    rg_service *service = NULL;
+    struct listeners heard;
+    double price = 0, timeout = 0;
+    char data_flows[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
 
     if (code)
@@ -374,6 +437,8 @@ int rg_cli_serve(int argc, char **argv)
         c.max_upload_bytes = (size_t)(mb * 1048576);
         c.is_max_upload_float = true;
     }
+    if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout))
+        return code;
     if (preview_method(o.preview_method, &c.preview_method))
         return code;
     if (!o.tls_key != !o.tls_cert) {
@@ -415,6 +480,19 @@ int rg_cli_serve(int argc, char **argv)
         rg_cli_say("out of memory");
         goto done;
     }
+    snprintf(data_flows, sizeof(data_flows), "%s/workflows", rg_cli_data_dir());
+    const char *const flows[] = { o.workflows ? o.workflows : data_flows, NULL };
+    const rg_service_options v = { .env = env, .workflow_dirs = flows, .gpu = gpu_name(&o, ctx), .usd_per_second = price,
+                                   .timeout_seconds = timeout };
+    if (!(service = rg_service_new(&v, text, sizeof(text)))) {
+        rg_cli_say("out of memory");
+        goto done;
+    }
+    if (*text) {                        /* templates that are no good: named, and left out */
+        text[strlen(text) - 1] = '\0';
+        rg_cli_say("%s", text);
+    }
+    heard = (struct listeners){ comfy, service };
     const rg_server_options s = {
         .listen = o.listen, .port = o.port, .max_body_bytes = c.max_upload_bytes, .cors_origin = o.cors, .api_keys = (const char *const *)keys,
         .tls_cert = o.tls_cert, .tls_key = o.tls_key, .static_root = o.front_end_root, .index_page = rg_index_page, .user = comfy,
@@ -430,14 +508,16 @@ int rg_cli_serve(int argc, char **argv)
         goto done;
     }
     /* the executor takes no job before the routes are there: its first events go through the server's queue of messages */
-    const rg_executor_options x = { .queue = queue, .env = env, .ctx = ctx, .listener = rg_comfy_on_job, .listener_user = comfy,
+    const rg_executor_options x = { .queue = queue, .env = env, .ctx = ctx, .listener = on_job, .listener_user = &heard,
                                     .cache_entries = o.cache_lru, .is_cache_off = o.is_cache_none };
     rg_comfy_start(comfy, server, queue);
+    rg_service_start(service, server, queue);
     if (!(executor = rg_executor_start(&x))) {
         rg_cli_say("cannot start the thread that runs jobs");
         goto done;
     }
     rg_comfy_set_executor(comfy, executor);
+    rg_service_set_executor(service, executor);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     running_server = server;
@@ -448,9 +528,12 @@ int rg_cli_serve(int argc, char **argv)
     if (!o.is_quick_test)
         rg_server_run(server);
 done:
+    rg_server_end_workers(server);
+    rg_service_stop(service);
     rg_executor_stop(executor);
     rg_queue_close(queue);
     rg_server_free(server);
+    rg_service_free(service);
     rg_comfy_free(comfy);
     if (env)
         empty_folder(env->temp_dir);
