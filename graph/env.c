@@ -141,6 +141,11 @@ void rg_env_free(rg_env *env)
     for (int i = 0; i < env->n_model_dirs; i++)
         rg_free(env->model_dirs[i]);
     rg_free(env->model_dirs);
+    for (int i = 0; i < env->n_extra_folders; i++) {
+        rg_free(env->extra_folders[i].key);
+        rg_free(env->extra_folders[i].path);
+    }
+    rg_free(env->extra_folders);
     rg_free(env->input_dir);
     rg_free(env->output_dir);
     rg_free(env->temp_dir);
@@ -235,23 +240,65 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);    /* bytes of UTF-8 sort as Python sorts code points */
 }
 
+static const char *current_key(const char *key)
+{
+    return !strcmp(key, "unet") ? "diffusion_models" : !strcmp(key, "clip") ? "text_encoders" : key;
+}
+
+int rg_env_add_folder(rg_env *env, const char *key, const char *path, bool is_first)
+{
+    struct rg_extra_folder *grown = rg_realloc(env->extra_folders, (size_t)(env->n_extra_folders + 1) * sizeof(*grown)), *e;
+
+    if (!grown)
+        return RG_ERR_NOMEM;
+    env->extra_folders = grown;
+    e = &grown[env->n_extra_folders++];
+    *e = (struct rg_extra_folder){ rg_strdup(current_key(key)), rg_strdup(path), is_first };
+    if (e->key && e->path)
+        return 0;
+    rg_free(e->key);
+    rg_free(e->path);
+    env->n_extra_folders--;
+    return RG_ERR_NOMEM;
+}
+
+char **rg_env_folders(const rg_env *env, const char *key)
+{
+    const char *folders[MAX_SUBFOLDERS];
+    const int n_folders = key_folders(key, folders);
+    char **list = rg_calloc((size_t)(env->n_model_dirs * n_folders + env->n_extra_folders) + 1, sizeof(*list));
+    int n = 0;
+
+    for (int pass = 0; list && pass < 3; pass++) {      /* the extra ones that go first, the usual ones, the other extra ones */
+        const int n_all = pass == 1 ? env->n_model_dirs * n_folders : env->n_extra_folders;
+
+        for (int i = 0; i < n_all; i++) {
+            const struct rg_extra_folder *e = pass == 1 ? NULL : &env->extra_folders[i];
+
+            if (e && (e->is_first != (pass == 0) || strcmp(e->key, current_key(key))))
+                continue;
+            list[n] = e ? rg_strdup(e->path) : rg_asprintf("%s/%s", env->model_dirs[i / n_folders], folders[i % n_folders]);
+            if (!list[n++]) {
+                rg_names_free(list);
+                return NULL;
+            }
+        }
+    }
+    return list;
+}
+
 int rg_env_list(rg_env *env, const char *source, char ***names)
 {
     struct names l = { 0 };
     int ret = 0, kept = 0;
 
     if (!strncmp(source, "models:", 7)) {
-        const char *folders[MAX_SUBFOLDERS];
-        const int n_folders = key_folders(source + 7, folders);
+        char **dirs = rg_env_folders(env, source + 7);
 
-        for (int i = 0; !ret && i < env->n_model_dirs; i++) {
-            for (int j = 0; !ret && j < n_folders; j++) {
-                char *dir = rg_asprintf("%s/%s", env->model_dirs[i], folders[j]);
-
-                ret = dir ? list_folder(&l, dir, "", model_extensions, true, NULL) : RG_ERR_NOMEM;
-                rg_free(dir);
-            }
-        }
+        ret = dirs ? 0 : RG_ERR_NOMEM;
+        for (char **dir = dirs; !ret && *dir; dir++)
+            ret = list_folder(&l, *dir, "", model_extensions, true, NULL);
+        rg_names_free(dirs);
     } else if (!strcmp(source, "input:image")) {
         ret = list_folder(&l, env->input_dir, "", image_extensions, false, NULL);
     } else if (!strcmp(source, "input:any")) {
@@ -332,9 +379,7 @@ static void text_out(rg_text *t, char *text, size_t size)
 
 int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **path, char *text, size_t text_size)
 {
-    const char *folders[MAX_SUBFOLDERS];
-    const int n_folders = key_folders(folder, folders);
-    char **names = NULL, *source;
+    char **names = NULL, **dirs, *source;
     rg_text t = { 0 };
     int n_searched = 0;
 
@@ -345,34 +390,26 @@ int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **
             snprintf(text, text_size, "an empty name, where a file of the %s folder is wanted", folder);
         return RG_ERR_INVALID;
     }
-    for (int i = 0; i < env->n_model_dirs; i++) {
-        for (int j = 0; j < n_folders; j++) {
-            char *candidate = rg_asprintf("%s/%s/%s", env->model_dirs[i], folders[j], name);
+    if (!(dirs = rg_env_folders(env, folder)))
+        goto nomem;
+    for (char **dir = dirs; *dir; dir++) {
+        char *candidate = rg_asprintf("%s/%s", *dir, name);
 
-            if (!candidate) {
-                snprintf(text, text_size, "out of memory");
-                return RG_ERR_NOMEM;
-            }
-            if (is_file(candidate)) {
-                *path = candidate;
-                rg_text_release(&t);
-                return 0;
-            }
-            rg_free(candidate);
+        if (!candidate)
+            goto nomem;
+        if (is_file(candidate)) {
+            *path = candidate;
+            rg_names_free(dirs);
+            return 0;
         }
+        rg_free(candidate);
     }
     /* name the folders that are there, or all of them if none is */
-    for (int pass = 0; pass < 2 && !n_searched; pass++) {
-        for (int i = 0; i < env->n_model_dirs; i++) {
-            for (int j = 0; j < n_folders; j++) {
-                char *dir = rg_asprintf("%s/%s", env->model_dirs[i], folders[j]);
-
-                if (dir && (pass == 1 || access(dir, F_OK) == 0))
-                    rg_text_format(&t, "%s%s", n_searched++ ? ", " : "", dir);
-                rg_free(dir);
-            }
-        }
-    }
+    for (int pass = 0; pass < 2 && !n_searched; pass++)
+        for (char **dir = dirs; *dir; dir++)
+            if (pass == 1 || access(*dir, F_OK) == 0)
+                rg_text_format(&t, "%s%s", n_searched++ ? ", " : "", *dir);
+    rg_names_free(dirs);
 
     rg_text searched = t;
     t = (rg_text){ 0 };
@@ -385,6 +422,10 @@ int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **
     rg_free(source);
     text_out(&t, text, text_size);
     return RG_ERR_NOT_FOUND;
+nomem:
+    rg_names_free(dirs);
+    snprintf(text, text_size, "out of memory");
+    return RG_ERR_NOMEM;
 }
 
 int rg_env_input_path(rg_env *env, const char *annotated, char **path, char *text, size_t text_size)

@@ -12,6 +12,11 @@
 struct rg_env {
     char **model_dirs;                  /* searched in order; models/demo last */
     int n_model_dirs;
+    struct rg_extra_folder {            /* rg_env_add_folder() */
+        char *key, *path;
+        bool is_first;
+    } *extra_folders;
+    int n_extra_folders;
     char *input_dir, *output_dir, *temp_dir;
     bool has_metadata;                  /* write prompt and workflow into pictures */
     rg_store *store;
@@ -23,6 +28,15 @@ struct rg_env {
  */
 rg_env *rg_env_new(const char *const *model_dirs, int n_model_dirs, const char *input_dir, const char *output_dir);
 void rg_env_free(rg_env *env);
+
+/*
+ * One more folder for a key ("checkpoints"; the old "unet" and "clip" are "diffusion_models" and "text_encoders"), searched before
+ * or after those of the model directories. Copied. RG_ERR_NOMEM. Before anything runs.
+ */
+int rg_env_add_folder(rg_env *env, const char *key, const char *path, bool is_first);
+
+/* The folders of a key in the order they are searched, there or not: NULL-terminated, rg_names_free() it. NULL if no memory. */
+char **rg_env_folders(const rg_env *env, const char *key);
 
 /*
  * Names that a file input offers now, sorted, with subfolders: *names is NULL-terminated, free with rg_names_free().

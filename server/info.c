@@ -140,40 +140,14 @@ static void get_models_folder(rg_request *r, void *user)
     rg_respond_json(r, 200, list);
 }
 
-/* The folders of a key: under every models directory, those that ComfyUI searches. Calls add for each. */
-static void each_folder(rg_comfy *f, const char *key, void (*add)(void *user, const char *path, int index), void *user)
-{
-    const char *names[2] = { key, NULL };
-    int index = 0;
-
-    if (!strcmp(key, "diffusion_models")) {
-        names[0] = "unet";
-        names[1] = "diffusion_models";
-    } else if (!strcmp(key, "text_encoders")) {
-        names[1] = "clip";
-    } else if (!strcmp(key, "controlnet")) {
-        names[1] = "t2i_adapter";
-    }
-    for (int i = 0; i < f->options.env->n_model_dirs; i++) {
-        for (int j = 0; j < 2 && names[j]; j++) {
-            char *path = rg_asprintf("%s/%s", f->options.env->model_dirs[i], names[j]);
-            if (path)
-                add(user, path, index++);
-            rg_free(path);
-        }
-    }
-}
-
-static void add_path(void *list, const char *path, int index)
-{
-    json_object_array_add(list, json_object_new_string(path));
-}
-
 static struct json_object *folders_of(rg_comfy *f, const char *key)
 {
     struct json_object *list = json_object_new_array();
+    char **folders = rg_env_folders(f->options.env, key);
 
-    each_folder(f, key, add_path, list);
+    for (char **path = folders; path && *path; path++)
+        json_object_array_add(list, json_object_new_string(*path));
+    rg_names_free(folders);
     return list;
 }
 

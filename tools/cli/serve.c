@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 #include "engine/ops/backend.h"
+#include "graph/json_text.h"
 #include "graph/pack.h"
 #include "server/comfy.h"
 #include "server/service.h"
+#include "server/yaml.h"
 #include "tools/cli/cli.h"
 
 static const char usage[] =
@@ -357,6 +359,106 @@ static int preview_method(const char *name, rg_preview_method *out)
     return 0;
 }
 
+/* "~/x" and "$NAME/x" as a shell would read them, then relative to `from`; rg_free() it. */
+static char *expand_path(const char *path, const char *from)
+{
+    rg_text t = { 0 };
+
+    if (*path == '~' && (!path[1] || path[1] == '/') && getenv("HOME")) {
+        rg_text_add(&t, getenv("HOME"));
+        path++;
+    }
+    while (*path) {
+        const bool has_brace = path[0] == '$' && path[1] == '{';
+        const char *name = path + 1 + has_brace;
+        const size_t n = *path == '$' ? strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") : 0;
+        char copy[128];
+
+        if (n && n < sizeof(copy) && (!has_brace || name[n] == '}')) {
+            snprintf(copy, sizeof(copy), "%.*s", (int)n, name);
+            if (getenv(copy)) {
+                rg_text_add(&t, getenv(copy));
+                path = name + n + has_brace;
+                continue;
+            }
+        }
+        rg_text_add_bytes(&t, path++, 1);
+    }
+    char *expanded = rg_text_take(&t), *joined;
+    if (!expanded || *expanded == '/')
+        return expanded;
+    joined = rg_asprintf("%s/%s", from, expanded);
+    rg_free(expanded);
+    return joined;
+}
+
+/* One extra_model_paths.yaml: sections with an optional base_path and is_default, and lines of KEY: FOLDER. */
+static int read_extra_paths(rg_env *env, const char *file)
+{
+    rg_yaml_pair *pairs = NULL;
+    char error[256], *folder = rg_strdup(file), *slash = folder ? strrchr(folder, '/') : NULL, *text;
+    size_t n_bytes;
+    int n, code = RG_EXIT_WRONG;
+
+    if (slash)
+        *slash = '\0';
+    if (!(text = rg_cli_read(file, &n_bytes)))
+        goto done;
+    if ((n = rg_yaml_read(text, n_bytes, &pairs, error, sizeof(error))) < 0) {
+        rg_cli_say("%s: %s", file, error);
+        goto done;
+    }
+    for (int i = 0; i < n; i++) {
+        const char *base = NULL;
+        bool is_first = false;
+
+        if (!strcmp(pairs[i].key, "base_path") || !strcmp(pairs[i].key, "is_default") || !*pairs[i].value)
+            continue;
+        for (int j = 0; j < n; j++) {
+            if (strcmp(pairs[j].section, pairs[i].section))
+                continue;
+            if (!strcmp(pairs[j].key, "base_path"))
+                base = pairs[j].value;
+            else if (!strcmp(pairs[j].key, "is_default"))
+                is_first = !strcasecmp(pairs[j].value, "true") || !strcasecmp(pairs[j].value, "yes") || !strcmp(pairs[j].value, "1");
+        }
+        char *from = base ? expand_path(base, slash ? folder : ".") : rg_strdup(slash ? folder : ".");
+        char *path = from ? expand_path(pairs[i].value, from) : NULL;
+        const int ret = path ? rg_env_add_folder(env, pairs[i].key, path, is_first) : RG_ERR_NOMEM;
+        rg_free(from);
+        rg_free(path);
+        if (ret < 0) {
+            rg_cli_say("out of memory");
+            goto done;
+        }
+    }
+    code = 0;
+done:
+    rg_yaml_free(pairs);
+    rg_free(text);
+    rg_free(folder);
+    return code;
+}
+
+/* Folders beyond the models directories: those of extra-path files, and what ComfyUI's own save nodes write. */
+static int add_folders(const flags *o, rg_env *env)
+{
+    static const char *const saved[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras" };
+    char *usual = rg_asprintf("%s/extra_model_paths.yaml", o->base_dir ? o->base_dir : ".");
+    int code = usual && access(usual, R_OK) == 0 ? read_extra_paths(env, usual) : 0;
+
+    rg_free(usual);
+    for (int i = 0; !code && i < o->n_extra_paths; i++)
+        code = read_extra_paths(env, o->extra_paths[i]);
+    for (size_t i = 0; !code && i < sizeof(saved) / sizeof(saved[0]); i++) {
+        char *path = rg_asprintf("%s/%s", env->output_dir, saved[i]);
+        if (path)
+            rg_env_add_folder(env, saved[i], path, false);
+        rg_free(path);
+    }
+    return code;
+}
+
 /* Environment: models from --models, else BASE/models; the folders made. */
 static rg_env *make_env(const flags *o, const char *base, char **user_dir)
 {
@@ -457,11 +559,15 @@ int rg_cli_serve(int argc, char **argv)
             return code;
         }
     }
-    if (o.n_extra_paths)
-        rg_cli_say("--extra-model-paths-config is not read yet; use --models DIR");
+    if (o.is_cache_classic + o.is_cache_none + (o.cache_lru > 0) > 1) {
+        rg_cli_say("only one of --cache-classic, --cache-lru and --cache-none is possible");
+        return code;
+    }
     if (o.is_cpu)
         o.device = "cpu";
     if (!(env = make_env(&o, o.base_dir ? o.base_dir : ".", &user_dir)))
+        goto done;
+    if (add_folders(&o, env))
         goto done;
     empty_folder(env->temp_dir);
     const rg_cli_options device = { .device = o.device, .dtype = o.dtype };
