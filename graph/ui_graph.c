@@ -172,13 +172,13 @@ static const char *renamed(const char *class_type)
 }
 
 /* An input of the file: its link, and the widget it belongs to. */
-static void read_input(ui_workflow *w, struct json_object *json, ui_input *in)
+static void read_input(ui_workflow *w, const ui_graph *g, struct json_object *json, ui_input *in)
 {
     struct json_object *widget = get(json, "widget");
 
     in->name = get_text(json, "name");
     in->type = slot_type(w, get(json, "type"));
-    in->link = ui_key(w, get(json, "link"));
+    in->link = ui_find_link(g, ui_key(w, get(json, "link")));
     in->widget = widget ? get_text(widget, "name") : NULL;
     if (!in->name)
         in->name = "";
@@ -213,7 +213,7 @@ static void declare_inputs(ui_node *node)
     }
 }
 
-static int read_inputs(ui_workflow *w, ui_node *node)
+static int read_inputs(ui_workflow *w, const ui_graph *g, ui_node *node)
 {
     struct json_object *list = get(node->json, "inputs");
     size_t room = list_length(list) + 1;
@@ -231,7 +231,7 @@ static int read_inputs(ui_workflow *w, ui_node *node)
     for (size_t i = 0; i < list_length(list); i++) {
         ui_input in, *own;
 
-        read_input(w, json_object_array_get_idx(list, i), &in);
+        read_input(w, g, json_object_array_get_idx(list, i), &in);
         own = find_input(node, n_declared, in.name);
         if (own)
             own->link = own->link ? own->link : in.link;
@@ -248,7 +248,7 @@ static const ui_graph *find_subgraph(const ui_workflow *w, const char *id)
     return i < 0 ? NULL : &w->graphs[i];
 }
 
-static int read_node(ui_workflow *w, struct json_object *json, ui_node *node)
+static int read_node(ui_workflow *w, const ui_graph *g, struct json_object *json, ui_node *node)
 {
     const char *class_type = get_text(json, "type"), *title = get_text(json, "title");
     int ret;
@@ -264,7 +264,7 @@ static int read_node(ui_workflow *w, struct json_object *json, ui_node *node)
         node->type = rg_node_find(node->class_type);
     }
     node->title = title && *title ? title : node->type && node->type->display_name ? node->type->display_name : node->class_type;
-    if ((ret = read_inputs(w, node)) < 0)
+    if ((ret = read_inputs(w, g, node)) < 0)
         return ret;
     return node->kind == UI_NODE ? ui_read_values(w, node) : 0;
 }
@@ -332,8 +332,12 @@ static int read_nodes(ui_workflow *w, ui_graph *g)
         if (ui_find_node(g, node->id))
             return rg_fail(w->ctx, RG_ERR_INVALID, "two nodes have the id %s", node->id);
         g->n_nodes++;                   /* first, so that a half-read one is freed */
-        if ((ret = read_node(w, json, node)) < 0 || (ret = add_index(w, g->node_index, node->id, g->n_nodes - 1)) < 0)
+        if ((ret = read_node(w, g, json, node)) < 0 || (ret = add_index(w, g->node_index, node->id, g->n_nodes - 1)) < 0)
             return ret;
+    }
+    for (int i = 0; i < g->n_links; i++) {
+        g->links[i].is_from_inputs = g->id && !strcmp(g->links[i].origin, UI_INPUT_NODE);
+        g->links[i].from = ui_find_node(g, g->links[i].origin);
     }
     return 0;
 }

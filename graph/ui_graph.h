@@ -19,15 +19,25 @@ typedef enum ui_kind {
 } ui_kind;
 
 typedef struct ui_graph ui_graph;
+typedef struct ui_node ui_node;
+
+typedef struct ui_link {
+    const char *origin;                 /* node id */
+    int origin_slot;
+    const char *target;
+    int target_slot;
+    bool is_from_inputs;                /* begins at the subgraph's inputs */
+    const ui_node *from;                /* where it begins else, NULL: there is no such node */
+} ui_link;
 
 typedef struct ui_input {
     const char *name;
     const char *type;                   /* "*" for any; lists are joined by commas */
-    const char *link;                   /* key of a link, NULL: not linked */
+    const ui_link *link;                /* NULL: not linked */
     const char *widget;                 /* name of the widget whose input it is, or NULL */
 } ui_input;
 
-typedef struct ui_node {
+struct ui_node {
     const char *id;
     struct json_object *json;
     const char *class_type;
@@ -39,14 +49,7 @@ typedef struct ui_node {
     int n_inputs;
     struct json_object *values;         /* of a known class: {widget: value}; of others what primitives give. Own */
     const ui_graph *subgraph;           /* UI_SUBGRAPH */
-} ui_node;
-
-typedef struct ui_link {
-    const char *origin;                 /* node id */
-    int origin_slot;
-    const char *target;
-    int target_slot;
-} ui_link;
+};
 
 struct ui_graph {
     struct json_object *json;

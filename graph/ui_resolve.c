@@ -153,7 +153,7 @@ int ui_resolve(const ui_workflow *w, const ui_frame *f, const ui_node *node, int
     *out = (ui_source){ .kind = UI_NOTHING };
     for (int steps = 0; steps < MOST_STEPS; steps++) {
         const ui_input *in = &node->inputs[input];
-        const ui_link *link = ui_find_link(f->graph, in->link);
+        const ui_link *link = in->link;
         int slot;
 
         if (!link) {
@@ -161,7 +161,7 @@ int ui_resolve(const ui_workflow *w, const ui_frame *f, const ui_node *node, int
                 out->kind = UI_VALUE;
             return 0;
         }
-        if (f->parent && !strcmp(link->origin, UI_INPUT_NODE)) {
+        if (f->parent && link->is_from_inputs) {
             if (link->origin_slot < 0 || link->origin_slot >= f->node->n_inputs)
                 return 0;
             node = f->node;
@@ -173,7 +173,7 @@ int ui_resolve(const ui_workflow *w, const ui_frame *f, const ui_node *node, int
         }
         is_from_inside = false;
         slot = link->origin_slot;
-        if (!(node = ui_find_node(f->graph, link->origin)) || slot < 0)
+        if (!(node = link->from) || slot < 0)
             return 0;
         if (!type)
             type = in->type;
@@ -184,9 +184,9 @@ int ui_resolve(const ui_workflow *w, const ui_frame *f, const ui_node *node, int
             if (++steps >= MOST_STEPS || !inner || !(link = ui_output_link(node->subgraph, slot)) || link->origin_slot < 0)
                 return 0;
             slot = link->origin_slot;
-            if (!strcmp(link->origin, UI_INPUT_NODE))
+            if (link->is_from_inputs)
                 break;                  /* straight through */
-            if (!(node = ui_find_node(inner->graph, link->origin)))
+            if (!(node = link->from))
                 return 0;
             f = inner;
         }

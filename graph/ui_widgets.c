@@ -185,8 +185,7 @@ int ui_apply_primitives(ui_workflow *w, ui_graph *g)
 
         for (int k = 0; k < node->n_inputs && node->kind == UI_NODE && !ret; k++) {
             const ui_input *in = &node->inputs[k];
-            const ui_link *link = ui_find_link(g, in->link);
-            const ui_node *from = link ? ui_find_node(g, link->origin) : NULL;
+            const ui_node *from = in->link ? in->link->from : NULL;
             struct json_object *values, *v;
 
             if (!from || from->kind != UI_PRIMITIVE || !in->widget)
@@ -195,7 +194,8 @@ int ui_apply_primitives(ui_workflow *w, ui_graph *g)
             if (!json_object_is_type(values, json_type_array) || !json_object_array_length(values))
                 continue;
             v = json_object_array_get_idx(values, 0);
-            if (json_object_is_type(v, json_type_string) && json_object_get_boolean(get(get(from->json, "properties"), "Run widget replace on values"))) {
+            if (json_object_is_type(v, json_type_string)
+                && json_object_get_boolean(get(get(from->json, "properties"), "Run widget replace on values"))) {
                 char *text = replaced_text(w, json_object_get_string(v));
 
                 if (!text)
@@ -224,12 +224,12 @@ static const ui_node *widget_inside(const ui_graph *g, int slot, int *input)
         const ui_link *link = &g->links[i];
         const ui_node *node;
 
-        if (link->origin_slot != slot || strcmp(link->origin, UI_INPUT_NODE) || !(node = ui_find_node(g, link->target)))
+        if (link->origin_slot != slot || !link->is_from_inputs || !(node = ui_find_node(g, link->target)))
             continue;
         for (int k = 0; k < node->n_inputs; k++) {
             const ui_input *in = &node->inputs[k];
 
-            if (!in->link || ui_find_link(g, in->link) != link)
+            if (in->link != link)
                 continue;
             if (node->kind == UI_SUBGRAPH ? k < ui_n_slots(node->subgraph->inputs) && ui_slot_has_widget(node->subgraph, k)
                                           : node->kind == UI_NODE && in->widget) {
@@ -413,7 +413,8 @@ static void add_value(rg_text *out, struct json_object *v)
 
     if (json_object_is_type(v, json_type_boolean))
         rg_text_add(&t, json_object_get_boolean(v) ? "true" : "false");
-    else if (json_object_is_type(v, json_type_double) && json_object_get_double(v) == floor(json_object_get_double(v)) && fabs(json_object_get_double(v)) < 1e21)
+    else if (json_object_is_type(v, json_type_double) && json_object_get_double(v) == floor(json_object_get_double(v))
+             && fabs(json_object_get_double(v)) < 1e21)
         rg_text_format(&t, "%.0f", json_object_get_double(v));
     else if (v)
         rg_python_str(&t, v);
