@@ -52,6 +52,7 @@ static const char *keep_text(ui_workflow *w, const char *text, size_t n)
 
     if (!s || json_object_array_add(w->texts, s) < 0) {
         json_object_put(s);
+        w->is_out_of_memory = true;
         return NULL;
     }
     return json_object_get_string(s);
@@ -89,6 +90,7 @@ static const char *slot_type(ui_workflow *w, struct json_object *v)
     }
     rg_text_add(&t, "");
     type = t.data ? keep_text(w, t.data, t.n_bytes) : NULL;
+    w->is_out_of_memory |= t.is_failed;
     rg_text_release(&t);
     return type ? type : "*";
 }
@@ -430,6 +432,8 @@ int ui_open(rg_ctx *c, struct json_object *json, ui_workflow *w)
     }
     for (size_t i = 0; i < n && !ret; i++)
         ret = ui_apply_primitives(w, &w->graphs[i]);
+    if (!ret && w->is_out_of_memory)
+        ret = rg_fail(c, RG_ERR_NOMEM, "no memory for a workflow");
     return ret ? ret : open_frame(w, NULL, NULL, &w->graphs[0], 0, &w->root);
 }
 
@@ -453,25 +457,28 @@ static int put(const ui_workflow *w, struct json_object *o, const char *key, str
     return rg_fail(w->ctx, RG_ERR_NOMEM, "no memory for a workflow");
 }
 
-static struct json_object *link_to(const ui_source *s)
+/* ["12:3", slot] */
+static int link_to(const ui_workflow *w, const ui_source *s, struct json_object **out)
 {
-    struct json_object *pair = json_object_new_array();
     char *id = rg_asprintf("%s%s", s->frame->path, s->node->id);
 
-    if (pair && id) {
-        json_object_array_add(pair, json_object_new_string(id));
-        json_object_array_add(pair, json_object_new_int(s->slot));
+    if (!id || !(*out = json_object_new_array())) {
+        rg_free(id);
+        return rg_fail(w->ctx, RG_ERR_NOMEM, "no memory for a workflow");
     }
+    json_object_array_add(*out, json_object_new_string(id));
+    json_object_array_add(*out, json_object_new_int(s->slot));
     rg_free(id);
-    return pair;
+    return 0;
 }
 
 static int write_inputs(const ui_workflow *w, const ui_frame *f, const ui_node *node, struct json_object *inputs)
 {
+    struct json_object *v = NULL;
     int ret = 0;
 
-    json_object_object_foreach(node->values, name, value) {
-        if ((ret = put(w, inputs, name, ui_sent_value(w, node, name, value))) < 0)
+    json_object_object_foreach(node->values, widget, value) {
+        if ((ret = ui_sent_value(w, node, widget, value, &v)) < 0 || (ret = put(w, inputs, widget, v)) < 0)
             return ret;
     }
     for (int i = 0; i < node->n_inputs && !ret; i++) {
@@ -482,10 +489,8 @@ static int write_inputs(const ui_workflow *w, const ui_frame *f, const ui_node *
             return ret;
         if (s.kind == UI_OUTPUT && s.node->mode == UI_MUTED)
             json_object_object_del(inputs, name);
-        else if (s.kind == UI_OUTPUT)
-            ret = put(w, inputs, name, link_to(&s));
-        else if (s.kind == UI_VALUE)
-            ret = put(w, inputs, name, ui_wrapped(s.value));
+        else if (s.kind != UI_NOTHING && !(ret = s.kind == UI_OUTPUT ? link_to(w, &s, &v) : ui_wrapped(w, s.value, &v)))
+            ret = put(w, inputs, name, v);
     }
     return ret;
 }

@@ -80,6 +80,7 @@ typedef struct ui_workflow {
     ui_frame *root;
     int64_t n_expanded;                 /* nodes of all frames */
     struct json_object *texts;          /* a list that holds texts made while reading (ids, types). Own */
+    bool is_out_of_memory;              /* while making one of them */
 } ui_workflow;
 
 /* ---- ui_graph.c: reading ------------------------------------------------------------------------------------------- */
@@ -106,9 +107,9 @@ int ui_apply_primitives(ui_workflow *w, ui_graph *g);
 bool ui_promoted_value(const ui_node *node, int slot, struct json_object **value);
 bool ui_slot_has_widget(const ui_graph *subgraph, int slot);
 
-/* A widget's value as it is sent: own choices made, node values put into file names, lists wrapped. The caller's. */
-struct json_object *ui_sent_value(const ui_workflow *w, const ui_node *node, const char *name, struct json_object *value);
-struct json_object *ui_wrapped(struct json_object *value);
+/* A widget's value as it is sent: own choices made, node values put into file names, lists wrapped. *out is the caller's. */
+int ui_sent_value(const ui_workflow *w, const ui_node *node, const char *name, struct json_object *value, struct json_object **out);
+int ui_wrapped(const ui_workflow *w, struct json_object *value, struct json_object **out);
 
 /* ---- ui_resolve.c: links -------------------------------------------------------------------------------------------- */
 

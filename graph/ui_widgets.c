@@ -418,6 +418,7 @@ static void add_value(rg_text *out, struct json_object *v)
         rg_text_format(&t, "%.0f", json_object_get_double(v));
     else if (v)
         rg_python_str(&t, v);
+    out->is_failed |= t.is_failed;
     for (size_t i = 0; i < t.n_bytes; i++) {
         const unsigned char c = (unsigned char)t.data[i];
 
@@ -444,6 +445,7 @@ static char *replaced_text(const ui_workflow *w, const char *text)
         dot = memchr(text, '.', (size_t)(close - text));
         node = dot && !memchr(dot + 1, '.', (size_t)(close - dot - 1)) ? named_node(w, text + 1, (size_t)(dot - text - 1)) : NULL;
         widget = node ? rg_strndup(dot + 1, (size_t)(close - dot - 1)) : NULL;
+        t.is_failed |= node && !widget;
         if (widget && json_object_object_get_ex(node->values, widget, &v))
             add_value(&t, v);
         else
@@ -454,36 +456,39 @@ static char *replaced_text(const ui_workflow *w, const char *text)
     return rg_text_take(&t);
 }
 
-struct json_object *ui_wrapped(struct json_object *value)
+int ui_wrapped(const ui_workflow *w, struct json_object *value, struct json_object **out)
 {
-    struct json_object *o;
-
-    if (!json_object_is_type(value, json_type_array))
-        return json_object_get(value);
+    if (!json_object_is_type(value, json_type_array)) {
+        *out = json_object_get(value);
+        return 0;
+    }
     /* a list by itself would be taken for a link */
-    if ((o = json_object_new_object()))
-        json_object_object_add(o, "__value__", json_object_get(value));
-    return o;
+    if (!(*out = json_object_new_object()))
+        return no_memory(w);
+    json_object_object_add(*out, "__value__", json_object_get(value));
+    return 0;
 }
 
-struct json_object *ui_sent_value(const ui_workflow *w, const ui_node *node, const char *name, struct json_object *value)
+int ui_sent_value(const ui_workflow *w, const ui_node *node, const char *name, struct json_object *value, struct json_object **out)
 {
-    struct json_object *out;
-    char *text = NULL;
+    const rg_input *in = node->type ? node->type->inputs : NULL;
+    char *text;
 
-    if (!node->type || !json_object_is_type(value, json_type_string))
-        return ui_wrapped(value);
-    for (const rg_input *in = node->type->inputs; in && in->kind != RG_INPUT_END; in++) {
-        if (in->has_dynamic_prompts && !strcmp(in->name, name)) {
-            rg_text t = { 0 };
+    while (in && in->kind != RG_INPUT_END && strcmp(in->name, name))
+        in++;
+    if (in && in->kind != RG_INPUT_END && in->has_dynamic_prompts && json_object_is_type(value, json_type_string)) {
+        rg_text t = { 0 };
 
-            choose(&t, json_object_get_string(value), (size_t)json_object_get_string_len(value), 0);
-            text = rg_text_take(&t);
-        }
-    }
-    if (!text && !strcmp(name, "filename_prefix") && is_saver(node->class_type))
+        choose(&t, json_object_get_string(value), (size_t)json_object_get_string_len(value), 0);
+        text = rg_text_take(&t);
+    } else if (node->type && !strcmp(name, "filename_prefix") && is_saver(node->class_type) && json_object_is_type(value, json_type_string)) {
         text = replaced_text(w, json_object_get_string(value));
-    out = text ? json_object_new_string(text) : ui_wrapped(value);
+    } else {
+        return ui_wrapped(w, value, out);
+    }
+    if (!text)
+        return no_memory(w);
+    *out = json_object_new_string(text);
     rg_free(text);
-    return out;
+    return 0;
 }

@@ -302,22 +302,36 @@ TEST(ui_png_chunks)
     rg_ctx_free(c);
 }
 
-/* Allocation 1, 2, 3, ... fails: an error each time, nothing lost (the sanitizers watch), at last success. */
+/* Allocation 1, 2, 3, ... fails: an error each time, nothing lost (the sanitizers watch), at last the right prompt. */
 TEST(ui_no_memory)
 {
-    struct json_object *ui = open_json("ui/subgraph.ui.json"), *api = NULL;
+    static const char *const names[] = { "plain", "subgraph", "text" };
     rg_ctx *c = test_ctx();
-    int ret = -1, attempt = 0;
 
-    for (; ui && ret < 0 && attempt < 1000; attempt++) {
-        rg_ctx_reset(c);
-        atomic_store(&rg_alloc_fail_after, attempt);
-        ret = rg_ui_to_api(c, ui, &api);
-        atomic_store(&rg_alloc_fail_after, -1);
-        CHECK(ret == 0 || ret == RG_ERR_NOMEM);
+    for (int i = 0; i < 3; i++) {
+        struct json_object *ui, *wanted, *api = NULL;
+        int ret = -1, attempt = 0;
+        char path[64];
+
+        snprintf(path, sizeof path, "ui/%s.ui.json", names[i]);
+        ui = open_json(path);
+        snprintf(path, sizeof path, "ui/%s.api.json", names[i]);
+        wanted = open_json(path);
+        for (; ui && ret < 0 && attempt < 1000; attempt++) {
+            rg_ctx_reset(c);
+            atomic_store(&rg_alloc_fail_after, attempt);
+            ret = rg_ui_to_api(c, ui, &api);
+            atomic_store(&rg_alloc_fail_after, -1);
+            CHECK(ret == 0 || ret == RG_ERR_NOMEM);
+        }
+        CHECK(ret == 0 && attempt > 10);
+        if (ret == 0) {
+            drop_meta(api);
+            CHECK(rg_json_equal(api, wanted));
+        }
+        json_object_put(api);
+        json_object_put(ui);
+        json_object_put(wanted);
     }
-    CHECK(ret == 0 && attempt > 50);
-    json_object_put(api);
-    json_object_put(ui);
     rg_ctx_free(c);
 }
