@@ -713,8 +713,12 @@ static void conn_closed(conn *c)
         r->conn = NULL;
         atomic_store(&r->is_gone, true);
         if (c->state == CONN_ANSWER || c->state == CONN_STREAM) {
-            if (r->on_gone)             /* whoever works on it lets go of it by rg_request_finish() */
-                r->on_gone(r->on_gone_user, r);
+            pthread_mutex_lock(&s->lock);
+            void (*const on_gone)(void *, rg_request *) = r->on_gone;
+            void *const user = r->on_gone_user;
+            pthread_mutex_unlock(&s->lock);
+            if (on_gone)                /* whoever works on it lets go of it by rg_request_finish() */
+                on_gone(user, r);
         } else {
             request_free(r);
         }

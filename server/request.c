@@ -117,8 +117,10 @@ void rg_request_hold(rg_request *r, void (*on_gone)(void *user, rg_request *r), 
 {
     r->is_held = true;
     atomic_fetch_add(&r->n_owners, 1);
+    pthread_mutex_lock(&r->server->lock);       /* the loop may find the client gone at this moment */
     r->on_gone_user = user;
     r->on_gone = on_gone;
+    pthread_mutex_unlock(&r->server->lock);
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------------ */

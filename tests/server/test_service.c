@@ -92,6 +92,13 @@ static bool start(void)
                "\"targets\": [\"1.image\"]}], \"graph\": {\"1\": {\"class_type\": \"LoadImage\", \"inputs\": {\"image\": \"\"}}, "
                "\"2\": {\"class_type\": \"ImageInvert\", \"inputs\": {\"image\": [\"1\", 0]}}, "
                "\"3\": {\"class_type\": \"SaveImage\", \"inputs\": {\"images\": [\"2\", 0], \"filename_prefix\": \"inverted\"}}}}");
+    struct json_object *demo = json_object_from_file("workflows/demo.json");
+    if (demo) {                         /* the demo with little time */
+        json_object_object_add(demo, "name", json_object_new_string("hasty"));
+        json_object_object_add(demo, "timeout", json_object_new_double(0.3));
+        write_text("workflows/hasty.json", json_object_to_json_string(demo));
+        json_object_put(demo);
+    }
     models[0] = "models/demo";
     dirs[0] = flows;
     dirs[1] = "workflows";
@@ -484,6 +491,37 @@ TEST(overload_and_leaving)
     a = call("DELETE", path, NULL, "");
     free(a.all);
     wait_for(path, "cancelled");
+}
+
+TEST(timeout_and_twins)
+{
+    char path[200], id[80];
+
+    CHECK(start());
+    answer a = call("POST", "/hasty", NULL, "{\"steps\": 5000}");
+    check_status(&a, 504, "hasty");
+    snprintf(id, sizeof id, "%s", header(&a, "X-Job-Id"));
+    snprintf(path, sizeof path, "/jobs/%s", id);
+    free(a.all);
+    wait_for(path, "cancelled");
+
+    /* two of one key at once, and a third when it is done: one job */
+    const int first = open_client(), second = open_client();
+    char *body = body_of(", \"seed\": 11");
+    send_request(first, "POST", "/demo", "Idempotency-Key: twin\r\n", body);
+    send_request(second, "POST", "/demo", "Idempotency-Key: twin\r\n", body);
+    a = read_answer(first);
+    answer b = read_answer(second), c = call("POST", "/demo", "Idempotency-Key: twin\r\n", body);
+    check_status(&a, 200, "first");
+    check_status(&b, 200, "second");
+    check_status(&c, 200, "third");
+    snprintf(id, sizeof id, "%s", header(&a, "X-Job-Id"));
+    CHECK_STR(header(&b, "X-Job-Id"), id);
+    CHECK_STR(header(&c, "X-Job-Id"), id);
+    CHECK(a.n_body == c.n_body && !memcmp(a.body, c.body, a.n_body));
+    free(a.all);
+    free(b.all);
+    free(c.all);
 }
 
 TEST(operators)
