@@ -467,6 +467,7 @@ static rg_env *make_env(const flags *o, const char *base, char **user_dir)
          *temp = o->temp_dir ? folder(NULL, o->temp_dir, "temp") : folder(NULL, base, "temp");
     rg_env *env = NULL;
     struct stat st;
+    char real[PATH_MAX];
 
     *user_dir = folder(o->user_dir, base, "user");
     if (!input || !output || !temp || !models || !*user_dir)
@@ -495,6 +496,13 @@ static rg_env *make_env(const flags *o, const char *base, char **user_dir)
             rg_cli_say("%s: the folder cannot be made: %s", env->temp_dir, strerror(errno));
             rg_env_free(env);
             env = NULL;
+        } else if (realpath(env->temp_dir, real)) {     /* without "." or links: paths are compared with it */
+            char *copy = rg_strdup(real);
+
+            if (copy) {
+                rg_free(env->temp_dir);
+                env->temp_dir = copy;
+            }
         }
     }
 done:
