@@ -248,6 +248,23 @@ TEST(links_on_undeclared_inputs_reach_those_who_take_them)
     close_bench(&b);
 }
 
+TEST(pictures_are_put_into_other_batches)
+{
+    bench b = open_bench(NULL);
+#define REBATCH(n) "{'1':{'class_type':'StubConstantImage','inputs':{'value':0.25,'height':4,'width':4,'batch_size':3}},"                       \
+        "'2':{'class_type':'StubConstantImage','inputs':{'value':0.75,'height':4,'width':4,'batch_size':2}},"                                   \
+        "'3':{'class_type':'TestMakeListNode','inputs':{'value1':['1',0],'value2':['2',0]}},"                                                   \
+        "'4':{'class_type':'RebatchImages','inputs':{'images':['3',0],'batch_size':" n "}}," SEE("5", "4") "}"
+
+    CHECK_INT(run(&b, REBATCH("2")), 0);
+    CHECK_STR(text_of(&b.h.shown), " 5=0.2500,0.5000,0.7500");
+    CHECK_INT(run(&b, REBATCH("4")), 0);
+    CHECK_STR(text_of(&b.h.shown), " 5=0.3750,0.7500");
+    CHECK_INT(run(&b, REBATCH("1")), 0);
+    CHECK_STR(text_of(&b.h.shown), " 5=0.2500,0.2500,0.2500,0.7500,0.7500");
+    close_bench(&b);
+}
+
 /* ---- expansion ------------------------------------------------------------------------------------------------------------------- */
 
 TEST(some_calls_expand_and_others_do_not)
