@@ -123,7 +123,8 @@ int ui_n_slots(struct json_object *slots)
 
 const ui_link *ui_output_link(const ui_graph *g, int slot)
 {
-    struct json_object *ids = get(slot < ui_n_slots(g->outputs) ? json_object_array_get_idx(g->outputs, (size_t)slot) : NULL, "linkIds");
+    struct json_object *output = slot < ui_n_slots(g->outputs) ? json_object_array_get_idx(g->outputs, (size_t)slot) : NULL;
+    struct json_object *ids = get(output, "linkIds");
     char key[32];
 
     for (size_t i = 0; i < list_length(ids); i++) {
@@ -147,9 +148,10 @@ static ui_kind kind_of(const char *class_type)
 {
     static const struct { const char *name; ui_kind kind; } kinds[] = {
         { "Note", UI_NOTE }, { "MarkdownNote", UI_NOTE }, { "Label (rgthree)", UI_NOTE }, { "Bookmark (rgthree)", UI_NOTE },
-        { "Fast Groups Muter (rgthree)", UI_NOTE }, { "Fast Groups Bypasser (rgthree)", UI_NOTE }, { "Fast Muter (rgthree)", UI_NOTE },
-        { "Fast Bypasser (rgthree)", UI_NOTE }, { "Fast Actions Button (rgthree)", UI_NOTE }, { "Mute / Bypass Relay (rgthree)", UI_NOTE },
-        { "Mute / Bypass Repeater (rgthree)", UI_NOTE }, { "Random Unmuter (rgthree)", UI_NOTE }, { "Node Collector (rgthree)", UI_NOTE },
+        { "Fast Groups Muter (rgthree)", UI_NOTE }, { "Fast Groups Bypasser (rgthree)", UI_NOTE },
+        { "Fast Muter (rgthree)", UI_NOTE }, { "Fast Bypasser (rgthree)", UI_NOTE }, { "Fast Actions Button (rgthree)", UI_NOTE },
+        { "Mute / Bypass Relay (rgthree)", UI_NOTE }, { "Mute / Bypass Repeater (rgthree)", UI_NOTE },
+        { "Random Unmuter (rgthree)", UI_NOTE }, { "Node Collector (rgthree)", UI_NOTE },
         { "Reroute", UI_REROUTE }, { "Reroute (rgthree)", UI_REROUTE }, { "PrimitiveNode", UI_PRIMITIVE },
         { "SetNode", UI_SET }, { "GetNode", UI_GET }, { "easy setNode", UI_SET }, { "easy getNode", UI_GET },
     };

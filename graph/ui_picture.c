@@ -58,7 +58,8 @@ int rg_workflow_read(rg_ctx *c, const void *bytes, size_t n_bytes, struct json_o
         *ui = NULL;
     if (!rg_picture_is(bytes, n_bytes))
         return rg_json_parse(c, bytes, n_bytes, json);
-    if ((ret = read_text(c, bytes, n_bytes, "prompt", &prompt)) < 0 || (ret = read_text(c, bytes, n_bytes, "workflow", &workflow)) < 0) {
+    if ((ret = read_text(c, bytes, n_bytes, "prompt", &prompt)) < 0
+        || (ret = read_text(c, bytes, n_bytes, "workflow", &workflow)) < 0) {
         json_object_put(prompt);
         return ret;
     }

@@ -481,7 +481,8 @@ int ui_sent_value(const ui_workflow *w, const ui_node *node, const char *name, s
 
         choose(&t, json_object_get_string(value), (size_t)json_object_get_string_len(value), 0);
         text = rg_text_take(&t);
-    } else if (node->type && !strcmp(name, "filename_prefix") && is_saver(node->class_type) && json_object_is_type(value, json_type_string)) {
+    } else if (node->type && !strcmp(name, "filename_prefix") && is_saver(node->class_type)
+               && json_object_is_type(value, json_type_string)) {
         text = replaced_text(w, json_object_get_string(value));
     } else {
         return ui_wrapped(w, value, out);
