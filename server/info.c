@@ -1,4 +1,5 @@
 /* What the server tells about itself: /object_info, /system_stats, /features, /embeddings, /models and the small lists. */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,9 +243,39 @@ static void get_view_metadata(rg_request *r, void *user)
 
 /* ---- small ones ------------------------------------------------------------------------------------------------------------------------- */
 
-static void get_empty_list(rg_request *r, void *user)
+/* Scripts below DIR of the web client, as the addresses they are served under. */
+static void list_scripts(struct json_object *list, const char *dir, const char *url, int depth)
 {
-    rg_respond_json_text(r, 200, rg_strdup("[]"));
+    DIR *d = depth < 8 ? opendir(dir) : NULL;
+
+    for (struct dirent *e; d && (e = readdir(d)); ) {
+        const size_t n = strlen(e->d_name);
+        char *path = rg_asprintf("%s/%s", dir, e->d_name), *shown = rg_asprintf("%s/%s", url, e->d_name);
+        struct stat st;
+
+        if (e->d_name[0] != '.' && path && shown && stat(path, &st) == 0) {
+            if (S_ISDIR(st.st_mode))
+                list_scripts(list, path, shown, depth + 1);
+            else if (n > 3 && !strcmp(e->d_name + n - 3, ".js"))
+                json_object_array_add(list, json_object_new_string(shown));
+        }
+        rg_free(path);
+        rg_free(shown);
+    }
+    if (d)
+        closedir(d);
+}
+
+static void get_extensions(rg_request *r, void *user)
+{
+    rg_comfy *f = user;
+    struct json_object *list = json_object_new_array();
+    char *dir = f->options.front_end_root ? rg_asprintf("%s/extensions", f->options.front_end_root) : NULL;
+
+    if (dir)
+        list_scripts(list, dir, "/extensions", 0);
+    rg_free(dir);
+    rg_respond_json(r, 200, list);
 }
 
 static void get_empty_object(rg_request *r, void *user)
@@ -291,7 +322,7 @@ void comfy_add_info_routes(rg_comfy *f)
     rg_server_route(s, "GET", "/system_stats", 0, get_system_stats, f);
     rg_server_route(s, "GET", "/features", 0, get_features, f);
     rg_server_route(s, "GET", "/embeddings", RG_ROUTE_WORKER, get_embeddings, f);
-    rg_server_route(s, "GET", "/extensions", 0, get_empty_list, f);
+    rg_server_route(s, "GET", "/extensions", RG_ROUTE_WORKER, get_extensions, f);
     rg_server_route(s, "GET", "/i18n", 0, get_empty_object, f);
     rg_server_route(s, "GET", "/workflow_templates", 0, get_empty_object, f);
     rg_server_route(s, "GET", "/models", 0, get_models, f);
