@@ -33,6 +33,7 @@ typedef struct job_run {
     rg_prompt *prompt;
     struct json_object *outputs, *meta, *messages, *files, *executed;
     rg_job_seconds seconds;
+    double node_started;                /* the node that runs now; 0: none */
     char failed_text[1400];             /* "node 8 (KSampler): ..." once something has failed */
 } job_run;
 
@@ -181,6 +182,7 @@ static void on_event(void *user, const rg_event *e)
     case RG_EVENT_ERROR:       out.message = "execution_error"; break;
     case RG_EVENT_INTERRUPTED: out.message = "execution_interrupted"; break;
     case RG_EVENT_EXECUTING:
+        run->node_started = now_wall();
         rg_queue_progress(q, run->job->id, e->node_id, 0, 0);
         break;
     case RG_EVENT_PROGRESS:
@@ -188,6 +190,7 @@ static void on_event(void *user, const rg_event *e)
         break;
     case RG_EVENT_EXECUTED:
         count_node(run, e);
+        run->node_started = 0;
         if (e->ui)
             collect_output(run, e);
         if (!e->is_cached)
@@ -196,6 +199,13 @@ static void on_event(void *user, const rg_event *e)
     case RG_EVENT_PROGRESS_STATE:
     case RG_EVENT_BLOCKED:
         break;                          /* for clients that watch; no part of the job's record */
+    }
+    if ((e->kind == RG_EVENT_ERROR || e->kind == RG_EVENT_INTERRUPTED) && e->class_type && run->node_started > 0) {
+        rg_event cut_short = *e;        /* what it took until then was device time, too */
+        cut_short.seconds = now_wall() - run->node_started;
+        cut_short.is_cached = false;
+        count_node(run, &cut_short);
+        run->node_started = 0;
     }
     if (e->kind == RG_EVENT_ERROR)
         snprintf(run->failed_text, sizeof run->failed_text, "%s%.60s%s%.100s%s%.1000s", e->node_id ? "node " : "",

@@ -69,7 +69,7 @@ static struct json_object *job_json(rg_service *s, const rg_job *j)
         add_number(seconds, "compute", compute);
         json_object_object_add(o, "seconds", seconds);
         snprintf(text, sizeof text, "%.6f", total * s->price);
-        json_object_object_add(o, "cost_usd", json_object_new_double_s(total * s->price, text));
+        add_number(o, "cost_usd", strtod(text, NULL));
         add_text(o, "gpu_type", s->gpu);
         for (int i = 0; i < n; i++) {
             struct json_object *output = json_object_new_object();

@@ -421,10 +421,19 @@ TEST(jobs)
     CHECK_STR(member(&a, "running"), "1");
     free(a.all);
 
+    for (int i = 0, step = 0; i < 500 && step < 1; i++) {   /* it is to cost something */
+        a = call("GET", path, NULL, "");
+        step = atoi(member(&a, "step"));
+        free(a.all);
+        usleep(10000);
+    }
     a = call("DELETE", path, NULL, "");
     CHECK(a.status == 202 || a.status == 200);
     free(a.all);
     wait_for(path, "cancelled");
+    a = call("GET", path, NULL, "");
+    CHECK(atof(member(&a, "cost_usd")) > 0);        /* the sampler ran for a while */
+    free(a.all);
     a = call("DELETE", path, NULL, "");
     check_status(&a, 409, "cancelled twice");
     free(a.all);
