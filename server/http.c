@@ -739,21 +739,25 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 {
     struct lws_context *context = wsi ? lws_get_context(wsi) : NULL;
     rg_server *s = context ? lws_context_user(context) : NULL;
-    conn **slot = user, *c = slot ? *slot : NULL;
+    /* only these come with the memory that libwebsockets keeps per connection */
+    const bool is_ours = reason == LWS_CALLBACK_RAW_ADOPT || reason == LWS_CALLBACK_RAW_RX || reason == LWS_CALLBACK_RAW_WRITEABLE ||
+                         reason == LWS_CALLBACK_RAW_CLOSE;
+    conn **slot = is_ours ? user : NULL, *c = slot ? *slot : NULL;
 
     switch (reason) {
     case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
         run_posts(s);
         break;
     case LWS_CALLBACK_RAW_ADOPT:
-        conn_opened(s, wsi, slot);
-        return *slot ? 0 : -1;
+        if (slot)
+            conn_opened(s, wsi, slot);
+        return slot && *slot ? 0 : -1;
     case LWS_CALLBACK_RAW_RX:
         return c && receive(c, in, n) ? 0 : -1;
     case LWS_CALLBACK_RAW_WRITEABLE:
         return c && write_some(c) ? 0 : -1;
     case LWS_CALLBACK_RAW_CLOSE:
-        if (c) {
+        if (slot && c) {
             *slot = NULL;
             conn_closed(c);
         }
@@ -814,6 +818,7 @@ static int listen_on(rg_server *s, const char *address, int port)
         info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
         info.ssl_cert_filepath = s->options.tls_cert;
         info.ssl_private_key_filepath = s->options.tls_key;
+        info.alpn = "none";             /* with "http/1.1" agreed on, libwebsockets would take over the talking */
     }
     struct lws_vhost *v = lws_create_vhost(s->context, &info);
     if (!v)
