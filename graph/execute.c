@@ -288,6 +288,47 @@ int graph_run_grow(graph_run *run)
     return worklist_grow(&run->work);
 }
 
+/*
+ * The fingerprint of each node that has one, put into the prompt for the run as ComfyUI does: pictures then carry it in their
+ * metadata, and the keys take it from there. A node that always runs again gets none.
+ */
+static int note_changes(graph_run *run)
+{
+    rg_prompt *p = run->prompt;
+
+    for (int i = 0; i < p->n_nodes; i++) {
+        prompt_node *n = &p->nodes[i];
+        struct json_object *list;
+        graph_call call;
+        char digits[65] = "";
+        int ret;
+
+        if (!n->type || !n->type->fingerprint || !n->inputs || json_object_object_get_ex(n->json, "is_changed", NULL))
+            continue;
+        ret = graph_call_from_constants(&call, p, i);
+        if (!ret)
+            ret = n->type->fingerprint(run->options->env, call.args, digits);
+        graph_call_release(&call);
+        if (ret == RG_ERR_NOMEM)
+            return ret;
+        if (ret || !(list = json_object_new_array()))
+            continue;
+        json_object_array_add(list, json_object_new_string(digits));
+        json_object_object_add(n->json, "is_changed", list);
+        n->has_noted_change = true;
+    }
+    return 0;
+}
+
+static void forget_changes(rg_prompt *p)
+{
+    for (int i = 0; i < p->n_nodes; i++) {
+        if (p->nodes[i].has_noted_change)
+            json_object_object_del(p->nodes[i].json, "is_changed");
+        p->nodes[i].has_noted_change = false;
+    }
+}
+
 static int prepare(graph_run *run)
 {
     rg_prompt *p = run->prompt;
@@ -300,6 +341,8 @@ static int prepare(graph_run *run)
         return rg_fail(options->ctx, RG_ERR_NOMEM, "no memory for a run");
     for (int i = 0; i < p->n_nodes; i++)
         wants_prompt |= p->nodes[i].type && p->nodes[i].type->wants_prompt;
+    if (note_changes(run) < 0)
+        return rg_fail(options->ctx, RG_ERR_NOMEM, "no memory for a run");
     if (wants_prompt && options->env->has_metadata && !(run->prompt_text = rg_json_dump(p->json, 0)))
         return rg_fail(options->ctx, RG_ERR_NOMEM, "no memory for a run");
     if (options->cache && !(run->keys = graph_keys(options->env, p)))
@@ -391,6 +434,7 @@ int rg_execute(const rg_run *options, rg_prompt *p)
         rg_free(run.states[i]);
     }
     graph_remove_added(p);
+    forget_changes(p);
     rg_free(run.results);
     rg_free(run.states);
     rg_free(run.calls);

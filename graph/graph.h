@@ -13,6 +13,7 @@ typedef struct prompt_node {
     struct json_object *inputs;         /* its "inputs" object; NULL if there is none */
     const rg_node *type;                /* NULL: unknown class */
     bool is_wanted;                     /* a valid output: execution starts here */
+    bool has_noted_change;              /* "is_changed" in json is from this run, not from who sent it */
     bool is_ephemeral;                  /* made by an expansion during this run; id and json are its own then */
     int parent;                         /* of an ephemeral node: the one that made it */
     int display;                        /* and the submitted one that clients show for it */

@@ -154,8 +154,12 @@ static int run(bench *b, const char *text)
         test_fail(__FILE__, __LINE__, "%s", b->c->message);
     if (!ret && rg_prompt_validate(b->env, p, &answer) < 0)
         ret = -100;
+    char *before = ret ? NULL : strdup(json_object_to_json_string(rg_prompt_json(p)));
     if (!ret)
         ret = rg_execute(&(rg_run){ .ctx = b->c, .env = b->env, .cache = b->cache, .listener = hear, .listener_user = &b->h }, p);
+    if (before)                         /* what a run adds to the graph is gone with it */
+        CHECK_STR(json_object_to_json_string(rg_prompt_json(p)), before);
+    free(before);
     json_object_put(answer);
     rg_prompt_free(p);
     free(json);
