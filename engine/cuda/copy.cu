@@ -1,6 +1,7 @@
 /*
  * Copies: any strides and dtype to any, on the device and between host and device. On the device one thread moves one element
- * (a plain memcpy where the bytes lie alike); between host and device the bytes travel packed and are converted on the device.
+ * (a plain memcpy where the bytes lie alike). Equal types move by size; the pairs of types that weights and activations take have
+ * kernels of their own, 15 of them, and one kernel that asks for the types at run time does all the rest; between host and device the bytes travel packed and are converted on the device.
  */
 #include "engine/cuda/common.cuh"
 
@@ -8,58 +9,110 @@
 
 enum { N_THREADS = 256 };
 
-struct layout {
-    int n_dims;
-    int64_t shape[RG_MAX_DIMS], out_stride[RG_MAX_DIMS], in_stride[RG_MAX_DIMS];
-};
+static bool is_integer(rg_dtype t)
+{
+    return t == RG_I8 || t == RG_U8 || t == RG_I16 || t == RG_I32 || t == RG_I64 || t == RG_BOOL;
+}
 
-template <typename O, typename I> static __device__ __forceinline__ O convert(I v) { return from_f32<O>(to_f32(v)); }
-/* what float32 cannot carry */
-template <> __device__ __forceinline__ int64_t convert<int64_t, int64_t>(int64_t v) { return v; }
-template <> __device__ __forceinline__ int32_t convert<int32_t, int32_t>(int32_t v) { return v; }
-template <> __device__ __forceinline__ int64_t convert<int64_t, int32_t>(int32_t v) { return v; }
-template <> __device__ __forceinline__ int32_t convert<int32_t, int64_t>(int64_t v) { return (int32_t)v; }
-template <> __device__ __forceinline__ double convert<double, double>(double v) { return v; }
-
-template <typename O, typename I>
-static __global__ void copy_kernel(O *out, const I *in, layout l, int64_t n)
+/* Bits move as they are: one kernel per element size. */
+template <typename T>
+static __global__ void move_kernel(T *out, const T *in, walk w, int64_t n)
 {
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    int64_t rest = i, to = 0, from = 0;
+    int64_t at[3];
 
     if (i >= n)
         return;
-    for (int d = l.n_dims - 1; d >= 0; d--) {
-        const int64_t at = rest % l.shape[d];
-        rest /= l.shape[d];
-        to += at * l.out_stride[d];
-        from += at * l.in_stride[d];
-    }
-    out[to] = convert<O, I>(in[from]);
+    walk_to(w, i, at);
+    out[at[0]] = in[at[1]];
 }
+
+/* Any type to any other, the types known at run time, by way of what holds both. */
+enum route { BY_F32, BY_F64, BY_I64 };
+static __global__ void convert_any_kernel(void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, walk w, int64_t n, route by)
+{
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    int64_t at[3];
+
+    if (i >= n)
+        return;
+    walk_to(w, i, at);
+    if (by == BY_F32) {
+        store_f32(out, out_dtype, at[0], load_f32(in, in_dtype, at[1]));
+    } else if (by == BY_F64) {
+        store_f64(out, out_dtype, at[0], load_f64(in, in_dtype, at[1]));
+    } else {                            /* from int64: its low bits, as the definition has it; zero or not for a boolean */
+        const int64_t v = ((const int64_t *)in)[at[1]];
+        store_f64(out, out_dtype, at[0], out_dtype == RG_BOOL ? (double)(v != 0) : (double)(int32_t)v);
+    }
+}
+
+/* Flat, between the types that weights and activations have: 8 elements a thread so that a side of 16 bits moves 16 bytes. */
+template <typename T> struct alignas(8 * sizeof(T) < 16 ? 8 : 16) eight {
+    T v[8];
+};
 
 template <typename O, typename I>
 static __global__ void convert_kernel(O *out, const I *in, int64_t n, const float *scale)
 {
+    const int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 8;
+
+    if (first + 8 <= n) {
+        const eight<I> from = *(const eight<I> *)(in + first);
+        eight<O> to;
+        for (int k = 0; k < 8; k++)
+            to.v[k] = from_f32<O>(scale ? to_f32(from.v[k]) * *scale : to_f32(from.v[k]));
+        *(eight<O> *)(out + first) = to;
+    } else {
+        for (int64_t i = first; i < n; i++)
+            out[i] = from_f32<O>(scale ? to_f32(in[i]) * *scale : to_f32(in[i]));
+    }
+}
+
+template <typename O>
+static bool convert_to(rg_ctx *c, O *out, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
+{
+    const unsigned n_blocks = blocks_for((n + 7) / 8, N_THREADS);
+    const cudaStream_t stream = (cudaStream_t)c->stream;
+
+    switch (in_dtype) {
+    case RG_F32: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const float *)in, n, scale); break;
+    case RG_F16: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __half *)in, n, scale); break;
+    case RG_BF16: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_bfloat16 *)in, n, scale); break;
+    case RG_F8_E4M3: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_fp8_e4m3 *)in, n, scale); break;
+    case RG_F8_E5M2: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_fp8_e5m2 *)in, n, scale); break;
+    default: return false;
+    }
+    return true;
+}
+
+/* Flat elements between common types; false where there is no kernel for the pair or an end does not lie on 16 bytes. */
+static bool convert_flat(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
+{
+    if (!is_aligned(out) || !is_aligned(in))
+        return false;
+    switch (out_dtype) {
+    case RG_F32: return convert_to(c, (float *)out, in, in_dtype, n, scale);
+    case RG_F16: return convert_to(c, (__half *)out, in, in_dtype, n, scale);
+    case RG_BF16: return convert_to(c, (__nv_bfloat16 *)out, in, in_dtype, n, scale);
+    default: return false;
+    }
+}
+
+static __global__ void convert_scaled_kernel(void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
+{
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
 
     if (i < n)
-        out[i] = scale ? from_f32<O>(to_f32(in[i]) * *scale) : convert<O, I>(in[i]);
-}
-
-static unsigned blocks_for(int64_t n)
-{
-    return (unsigned)((n + N_THREADS - 1) / N_THREADS);
+        store_f32(out, out_dtype, i, scale ? load_f32(in, in_dtype, i) * *scale : load_f32(in, in_dtype, i));
 }
 
 extern "C" void rg_cuda_convert(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
 {
-    const cudaStream_t stream = (cudaStream_t)c->stream;
-
     if (n == 0)
         return;
-    RG_FOR_FLOAT(c, out_dtype, O, RG_FOR_ANY(in_dtype, I,
-        (convert_kernel<O, I><<<blocks_for(n), N_THREADS, 0, stream>>>((O *)out, (const I *)in, n, scale))));
+    if (!convert_flat(c, out, out_dtype, in, in_dtype, n, scale))
+        convert_scaled_kernel<<<blocks_for(n, N_THREADS), N_THREADS, 0, (cudaStream_t)c->stream>>>(out, out_dtype, in, in_dtype, n, scale);
     rg_cuda_check(c, "convert");
 }
 
@@ -74,21 +127,18 @@ static void copy_on_device(rg_ctx *c, const rg_tensor *like, side out, side in, 
 {
     const cudaStream_t stream = (cudaStream_t)c->stream;
     const int64_t n = rg_numel(like);
-    bool is_alike = is_dense && out.dtype == in.dtype;
-    layout l;
+    const bool is_same = out.dtype == in.dtype;
+    const size_t size = rg_dtype_size(in.dtype);
+    const walk w = walk_of_strides(like->n_dims, like->shape, out.stride, in.stride, in.stride);
 
-    l.n_dims = like->n_dims;
-    for (int d = 0; d < l.n_dims; d++) {
-        l.shape[d] = like->shape[d];
-        l.out_stride[d] = out.stride[d];
-        l.in_stride[d] = in.stride[d];
-        is_alike = is_alike && (l.shape[d] == 1 || out.stride[d] == in.stride[d]);
-    }
-    if (is_alike) {
-        cudaMemcpyAsync(out.data, in.data, (size_t)n * rg_dtype_size(in.dtype), cudaMemcpyDeviceToDevice, stream);
-    } else {
-        RG_FOR_ANY(out.dtype, O, RG_FOR_ANY(in.dtype, I,
-            (copy_kernel<O, I><<<blocks_for(n), N_THREADS, 0, stream>>>((O *)out.data, (const I *)in.data, l, n))));
+    if (is_flat(w) && is_same && (is_dense || n == 1)) {
+        cudaMemcpyAsync(out.data, in.data, (size_t)n * size, cudaMemcpyDeviceToDevice, stream);
+    } else if (is_same) {
+        RG_FOR_SIZE(size, T, (move_kernel<T><<<blocks_for(n, N_THREADS), N_THREADS, 0, stream>>>((T *)out.data, (const T *)in.data, w, n)));
+    } else if (!is_flat(w) || !convert_flat(c, out.data, out.dtype, in.data, in.dtype, n, NULL)) {
+        const bool is_wide = out.dtype == RG_F64 || in.dtype == RG_F64 || is_integer(out.dtype) || is_integer(in.dtype);
+        const route by = in.dtype == RG_I64 && is_integer(out.dtype) ? BY_I64 : is_wide ? BY_F64 : BY_F32;
+        convert_any_kernel<<<blocks_for(n, N_THREADS), N_THREADS, 0, stream>>>(out.data, out.dtype, in.data, in.dtype, w, n, by);
     }
     rg_cuda_check(c, "copy");
 }

@@ -17,8 +17,9 @@ typedef struct rg_cuda_state {
     cublasLtHandle_t blas;
     cudnnHandle_t dnn;
     void *workspace;                    /* RG_CUDA_WORKSPACE bytes; one stream, so one user at a time */
-    struct linear_plan *linear_plans;   /* linear.c */
+    struct product_plan *product_plans; /* product.c */
     struct attention_plan *attention_plans;     /* attention.c */
+    struct conv_plan *conv_plans;       /* conv2d.c */
     bool must_sync;                     /* RG_SYNC=1: wait after each launch, so that an error names its op */
 } rg_cuda_state;
 enum { RG_CUDA_WORKSPACE = 64 << 20 };
@@ -43,12 +44,63 @@ void rg_cuda_layer_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_
 void rg_cuda_rms_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, float eps);
 void rg_cuda_modulated_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *scale, const rg_tensor *shift, float eps);
 
-/* Ends what the rows planned. */
-void rg_cuda_linear_release(rg_cuda_state *s);
-void rg_cuda_attention_release(rg_cuda_state *s);
+void rg_cuda_binary(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b, rg_binary_kind kind);
+void rg_cuda_affine(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float scale, float shift);
+void rg_cuda_div_scalar(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float divisor);
+void rg_cuda_add_scaled(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b, float s);
+void rg_cuda_clamp(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float min, float max);
+void rg_cuda_unary(rg_ctx *c, rg_tensor *out, const rg_tensor *x, rg_unary_kind kind);
+void rg_cuda_gated_unary(rg_ctx *c, rg_tensor *out, const rg_tensor *gate, const rg_tensor *up, rg_unary_kind kind);
+void rg_cuda_pad2d(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int64_t left, int64_t top, rg_pad_mode mode);
+void rg_cuda_embedding(rg_ctx *c, rg_tensor *out, const rg_tensor *table, const rg_tensor *ids);
+void rg_cuda_sum(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int dim, bool is_mean);
+void rg_cuda_softmax(rg_ctx *c, rg_tensor *out, const rg_tensor *x);
+void rg_cuda_matmul(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b);
+void rg_cuda_conv2d(rg_ctx *c, rg_tensor *out, const rg_conv_weight *w, const rg_tensor *x, int stride, int padding);
+void rg_cuda_group_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, int n_groups, const rg_tensor *weight, const rg_tensor *bias, float eps,
+                        bool has_silu);
+void rg_cuda_gated_add(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *gate, const rg_tensor *y);
+void rg_cuda_norm_rope(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, float eps, const rg_tensor *pe);
+void rg_cuda_rope_table(rg_ctx *c, rg_tensor *out, const rg_tensor *ids, const int *axes_dim, int n_axes, double theta);
+void rg_cuda_timestep_embedding(rg_ctx *c, rg_tensor *out, const rg_tensor *t, float max_period, float time_factor);
+void rg_cuda_interpolate(rg_ctx *c, rg_tensor *out, const rg_tensor *x, rg_interp mode);
 
-/* Kernel launchers that C files call (copy.cu). */
+/* attention where cuDNN has none: float32, other head sizes and strides (flash.cu). */
+void rg_cuda_flash(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
+                   const rg_attention_args *args);
+
+/* Ends what the rows planned. */
+void rg_cuda_product_release(rg_cuda_state *s);
+void rg_cuda_attention_release(rg_cuda_state *s);
+void rg_cuda_conv2d_release(rg_cuda_state *s);
+
+/*
+ * D [M, N] = A [M, K] B [K, N], batched, by cuBLASLt (product.c). Pitches and steps in elements; a turned operand lies as its
+ * transpose. Clear the struct with memset first: it is compared as bytes. The alignments are filled in.
+ */
+typedef struct rg_cuda_product {
+    rg_dtype dtype;
+    cublasLtEpilogue_t epilogue;
+    int64_t M, N, K, n_batches;
+    int64_t a_pitch, b_pitch, d_pitch, a_step, b_step, d_step;
+    int a_is_turned, b_is_turned;
+    int a_alignment, b_alignment, d_alignment;
+} rg_cuda_product;
+
+/* bias [N] of the dtype, or NULL. False, with nothing latched, where cuBLASLt has no such epilogue: run it without. */
+bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *p, void *d, const void *a, const void *b, const void *bias);
+
+/* Row-major device bytes of t in dtype: its own, or widened (times a scalar on the device, if not NULL) into scratch. */
+const void *rg_cuda_rows(rg_ctx *c, const rg_tensor *t, rg_dtype dtype, const rg_tensor *scale);
+
+/* out += bias (a vector over the last dim), then an activation (-1: none): what an epilogue could not do. */
+void rg_cuda_finish(rg_ctx *c, rg_tensor *out, const rg_tensor *bias, int unary_kind);
+
+/* Kernel launchers that C files call: copy.cu; conv2d_unfold.cu. */
 void rg_cuda_convert(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale);
+
+/* Rows first..first + n of the matrix [B OH OW, KH KW C] of a channels-last convolution: each output pixel's window. */
+void rg_cuda_unfold(rg_ctx *c, void *rows, const rg_tensor *x, int KH, int KW, int stride, int padding, int64_t OH, int64_t OW, int64_t first, int64_t n);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
 /*
- * The CUDA device: context state, memory, and the table of rows. Rows that are not here yet are empty, which an op reports as
+ * The CUDA device: context state, memory, and the table of rows. A new row that is not here yet is empty, which an op reports as
  * RG_ERR_UNSUPPORTED with its name.
  */
 #include "engine/cuda/cuda.h"
@@ -33,7 +33,8 @@ static void ctx_release(rg_ctx *c)
         return;
     if (c->stream)
         cudaStreamSynchronize((cudaStream_t)c->stream);
-    rg_cuda_linear_release(s);
+    rg_cuda_product_release(s);
+    rg_cuda_conv2d_release(s);
     rg_cuda_attention_release(s);
     if (s->dnn)
         cudnnDestroy(s->dnn);
@@ -105,12 +106,32 @@ static int64_t resident_threads(rg_ctx *c)
 
 static const rg_backend backend = {
     .name = "cuda",
+    .writes_strided = true,
     .copy = rg_cuda_copy,
+    .binary = rg_cuda_binary,
+    .affine = rg_cuda_affine,
+    .div_scalar = rg_cuda_div_scalar,
+    .add_scaled = rg_cuda_add_scaled,
+    .clamp = rg_cuda_clamp,
+    .unary = rg_cuda_unary,
+    .gated_unary = rg_cuda_gated_unary,
+    .pad2d = rg_cuda_pad2d,
+    .embedding = rg_cuda_embedding,
+    .sum = rg_cuda_sum,
+    .softmax = rg_cuda_softmax,
     .linear = rg_cuda_linear,
+    .matmul = rg_cuda_matmul,
     .attention = rg_cuda_attention,
+    .conv2d = rg_cuda_conv2d,
     .layer_norm = rg_cuda_layer_norm,
     .rms_norm = rg_cuda_rms_norm,
+    .group_norm = rg_cuda_group_norm,
     .modulated_norm = rg_cuda_modulated_norm,
+    .gated_add = rg_cuda_gated_add,
+    .norm_rope = rg_cuda_norm_rope,
+    .rope_table = rg_cuda_rope_table,
+    .timestep_embedding = rg_cuda_timestep_embedding,
+    .interpolate = rg_cuda_interpolate,
     .ctx_init = ctx_init,
     .alloc = device_alloc,
     .free = device_free,

@@ -54,7 +54,7 @@ static __global__ void layer_norm_kernel(T *out, const T *x, const W *w, const W
 }
 
 template <typename T>
-static __global__ void modulated_norm_kernel(T *out, const T *x, const T *scale, const T *shift, int64_t scale_stride,
+static __global__ void modulated_norm_kernel(T *out, const T *x, const float *scale, const float *shift, int64_t scale_stride,
                                              int64_t shift_stride, int n_tokens, int D, float eps)
 {
     const int64_t row = (int64_t)blockIdx.x * D, b = blockIdx.x / n_tokens;
@@ -62,18 +62,14 @@ static __global__ void modulated_norm_kernel(T *out, const T *x, const T *scale,
 
     for (int i = threadIdx.x; i < D; i += blockDim.x) {
         const float v = (to_f32(x[row + i]) - s.x) * s.y;
-        out[row + i] = from_f32<T>(v * (1.0f + to_f32(scale[b * scale_stride + i])) + to_f32(shift[b * shift_stride + i]));
+        out[row + i] = from_f32<T>(v * (1.0f + scale[b * scale_stride + i]) + shift[b * shift_stride + i]);
     }
 }
 
-/* Weights of a norm in x's dtype or in float32: anything else is converted by the loader. */
-static bool weight_fits(rg_ctx *c, const rg_tensor *x, const rg_tensor *w)
+/* A vector without gaps: as it is, or in float32 where the kernel's types differ. */
+static const rg_tensor *vector_of(rg_ctx *c, const rg_tensor *t, bool is_same)
 {
-    if (!w || w->dtype == x->dtype || w->dtype == RG_F32)
-        return true;
-    rg_fail(c, RG_ERR_DTYPE, "a norm on the GPU got %s values and a %s weight, it wants the same dtype or F32", rg_dtype_name(x->dtype),
-            rg_dtype_name(w->dtype));
-    return false;
+    return t ? rg_to(c, rg_contiguous(c, t), is_same ? t->dtype : RG_F32) : NULL;
 }
 
 extern "C" void rg_cuda_rms_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_tensor *weight, float eps)
@@ -82,14 +78,16 @@ extern "C" void rg_cuda_rms_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x, 
     const unsigned n_rows = D ? (unsigned)(rg_numel(x) / D) : 0;
     const cudaStream_t stream = (cudaStream_t)c->stream;
 
-    if (n_rows == 0 || !weight_fits(c, x, weight))
+    if (n_rows == 0)
         return;
     const int s = rg_scope_begin(c);
+    const bool is_same = !weight || weight->dtype == x->dtype;
     const rg_tensor *xr = rg_contiguous(c, x);
-    if (xr && weight && weight->dtype != x->dtype) {
+    weight = vector_of(c, weight, is_same);
+    if (xr && !c->error && !is_same) {
         RG_FOR_FLOAT(c, x->dtype, T, (rms_norm_kernel<T, float><<<n_rows, N_THREADS, 0, stream>>>(
             (T *)out->data, (const T *)xr->data, (const float *)weight->data, D, eps)));
-    } else if (xr) {
+    } else if (xr && !c->error) {
         RG_FOR_FLOAT(c, x->dtype, T, (rms_norm_kernel<T, T><<<n_rows, N_THREADS, 0, stream>>>(
             (T *)out->data, (const T *)xr->data, weight ? (const T *)weight->data : nullptr, D, eps)));
     }
@@ -103,15 +101,16 @@ extern "C" void rg_cuda_layer_norm(rg_ctx *c, rg_tensor *out, const rg_tensor *x
     const unsigned n_rows = D ? (unsigned)(rg_numel(x) / D) : 0;
     const cudaStream_t stream = (cudaStream_t)c->stream;
 
-    if (n_rows == 0 || !weight_fits(c, x, weight))
+    if (n_rows == 0)
         return;
     const int s = rg_scope_begin(c);
-    const rg_tensor *xr = rg_contiguous(c, x);
-    const rg_tensor *b = bias && weight && bias->dtype != weight->dtype ? rg_to(c, bias, weight->dtype) : bias;
-    if (xr && weight && weight->dtype != x->dtype) {
+    const bool is_same = (!weight || weight->dtype == x->dtype) && (!bias || bias->dtype == x->dtype);
+    const rg_tensor *xr = rg_contiguous(c, x), *b = vector_of(c, bias, is_same);
+    weight = vector_of(c, weight, is_same);
+    if (xr && !c->error && !is_same) {
         RG_FOR_FLOAT(c, x->dtype, T, (layer_norm_kernel<T, float><<<n_rows, N_THREADS, 0, stream>>>(
-            (T *)out->data, (const T *)xr->data, (const float *)weight->data, b ? (const float *)b->data : nullptr, D, eps)));
-    } else if (xr) {
+            (T *)out->data, (const T *)xr->data, weight ? (const float *)weight->data : nullptr, b ? (const float *)b->data : nullptr, D, eps)));
+    } else if (xr && !c->error) {
         RG_FOR_FLOAT(c, x->dtype, T, (layer_norm_kernel<T, T><<<n_rows, N_THREADS, 0, stream>>>(
             (T *)out->data, (const T *)xr->data, weight ? (const T *)weight->data : nullptr, b ? (const T *)b->data : nullptr, D, eps)));
     }
@@ -130,11 +129,11 @@ extern "C" void rg_cuda_modulated_norm(rg_ctx *c, rg_tensor *out, const rg_tenso
     const int s = rg_scope_begin(c);
     const rg_tensor *xr = rg_contiguous(c, x);
     /* scale and shift are usually slices of one [B, 6 D] product: their rows may lie apart, their elements may not */
-    scale = rg_to(c, scale->stride[1] == 1 ? scale : rg_contiguous(c, scale), x->dtype);
-    shift = rg_to(c, shift->stride[1] == 1 ? shift : rg_contiguous(c, shift), x->dtype);
+    scale = rg_to(c, scale->stride[1] == 1 ? scale : rg_contiguous(c, scale), RG_F32);
+    shift = rg_to(c, shift->stride[1] == 1 ? shift : rg_contiguous(c, shift), RG_F32);
     if (xr && scale && shift) {
         RG_FOR_FLOAT(c, x->dtype, T, (modulated_norm_kernel<T><<<n_rows, N_THREADS, 0, stream>>>(
-            (T *)out->data, (const T *)xr->data, (const T *)scale->data, (const T *)shift->data, scale->stride[0], shift->stride[0],
+            (T *)out->data, (const T *)xr->data, (const float *)scale->data, (const float *)shift->data, scale->stride[0], shift->stride[0],
             n_tokens, D, eps)));
     }
     rg_scope_end(c, s, NULL);

@@ -40,3 +40,18 @@ const rg_backend *rg_backend_reference(void)
 {
     return &reference;
 }
+
+/* Every op's row, in the order of rg_backend. A row missing here is found by tests/ops/test_backend.c. */
+#define RG_ROW_LIST(X)                                                                                  \
+    X(copy) X(binary) X(affine) X(div_scalar) X(add_scaled) X(clamp) X(unary) X(gated_unary) X(pad2d)   \
+    X(embedding) X(sum) X(softmax) X(linear) X(matmul) X(attention) X(conv2d) X(layer_norm) X(rms_norm) \
+    X(group_norm) X(modulated_norm) X(gated_add) X(norm_rope) X(rope_table) X(timestep_embedding)       \
+    X(interpolate)
+
+const char *rg_backend_missing_row(const rg_backend *b)
+{
+#define X(row) if (!b->row) return #row;
+    RG_ROW_LIST(X)
+#undef X
+    return NULL;
+}

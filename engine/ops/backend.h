@@ -76,4 +76,7 @@ const rg_backend *rg_backend_cpu(void);
 /* The GPU, or NULL when this build or this machine has none. */
 const rg_backend *rg_backend_cuda(void);
 
+/* The name of the first op whose row is empty, or NULL when the device offers all: what --device auto asks. */
+const char *rg_backend_missing_row(const rg_backend *b);
+
 #endif
