@@ -17,7 +17,7 @@ struct heads {                          /* strides of [B, H, N, D] */
 struct flash_args {
     void *out;
     const void *q, *k, *v, *bias;
-    rg_dtype bias_dtype;
+    bool bias_is_f32;                   /* else q's type */
     heads qs, ks, vs, bs;               /* bs.d: along the keys */
     int64_t out_b, out_n;
     int N, M, D, Dv, per_kv;            /* per_kv: query heads that share a key head */
@@ -76,8 +76,10 @@ static __global__ void __launch_bounds__(32 * N_WARPS) flash_kernel(flash_args p
             float score = s[r] * p.scale, max;
             if (row >= p.N || key >= p.M || (p.is_causal && key > row))
                 score = -INFINITY;
-            else if (p.bias)
-                score += load_f32(p.bias, p.bias_dtype, b * p.bs.b + h * p.bs.h + row * p.bs.n + key * p.bs.d);
+            else if (p.bias) {
+                const int64_t at = b * p.bs.b + h * p.bs.h + row * p.bs.n + key * p.bs.d;
+                score += p.bias_is_f32 ? ((const float *)p.bias)[at] : to_f32(((const T *)p.bias)[at]);
+            }
             max = score;
             for (int offset = 16; offset > 0; offset >>= 1)
                 max = fmaxf(max, __shfl_xor_sync(0xffffffffu, max, offset));
@@ -150,7 +152,7 @@ extern "C" void rg_cuda_flash(rg_ctx *c, rg_tensor *out, const rg_tensor *q, con
     p.qs = heads_of(q), p.ks = heads_of(k), p.vs = heads_of(v);
     if (bias) {
         p.bias = bias->data;
-        p.bias_dtype = bias->dtype;
+        p.bias_is_f32 = bias->dtype == RG_F32;
         p.bs = heads_of(bias);
     }
     p.out_b = out->stride[0], p.out_n = out->stride[1];
