@@ -48,7 +48,7 @@ static void build(dnn_builder *b, const conv_key *k)
     const cudnnDataType_t dtype = dnn_data_type(k->dtype), compute = CUDNN_DATA_FLOAT;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
     const int64_t n_dims = 2, stride[2] = { k->stride, k->stride }, padding[2] = { k->padding, k->padding }, dilation[2] = { 1, 1 };
-    const double one = 1.0, zero = 0.0;
+    const float one = 1.0f, zero = 0.0f;
     cudnnBackendDescriptor_t x = picture(b, X, dtype, k->x_shape), w = picture(b, W, dtype, k->w_shape), y = picture(b, Y, dtype, k->y_shape);
     cudnnBackendDescriptor_t product = k->has_bias ? picture(b, 0, CUDNN_DATA_FLOAT, k->y_shape) : y;
     cudnnBackendDescriptor_t desc = dnn_make(b, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR), op;
@@ -66,8 +66,8 @@ static void build(dnn_builder *b, const conv_key *k)
     dnn_set_descriptor(b, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
     dnn_set_descriptor(b, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, product);
     dnn_set_descriptor(b, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, desc);
-    dnn_set(b, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_DOUBLE, 1, &one);
-    dnn_set(b, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_DOUBLE, 1, &zero);
+    dnn_set(b, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &one);
+    dnn_set(b, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero);
     dnn_add_op(b, op);
     if (k->has_bias) {
         const int64_t shape[4] = { 1, k->w_shape[0], 1, 1 };

@@ -37,8 +37,11 @@ void rg_cuda_linear(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const 
     p.b_is_turned = true;
     p.d_pitch = rg_is_contiguous(out) ? N : out->stride[0];     /* a matrix of 2 dims then */
     if (K == 0) {                       /* an empty sum */
-        rg_cuda_affine(c, out, rg_tensor_zeros(c, out->dtype, out->n_dims, out->shape), 1.0f, 0.0f);
-        rg_cuda_finish(c, out, w->bias, unary_kind);
+        const rg_tensor *zeros = rg_tensor_zeros(c, out->dtype, out->n_dims, out->shape);
+        if (zeros)
+            rg_cuda_copy(c, out, zeros);
+        if (!c->error)
+            rg_cuda_finish(c, out, w->bias, unary_kind);
     } else {
         const void *weight = rg_cuda_rows(c, w->weight, x->dtype, w->scale), *bias = w->bias ? rg_cuda_rows(c, w->bias, x->dtype, NULL) : NULL;
         p.epilogue = bias ? (has_gelu ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_BIAS)

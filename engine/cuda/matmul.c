@@ -42,7 +42,9 @@ void rg_cuda_matmul(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tens
     p.d_pitch = p.N;
     p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     if (p.K == 0) {                     /* an empty sum */
-        rg_cuda_affine(c, out, rg_tensor_zeros(c, out->dtype, out->n_dims, out->shape), 1.0f, 0.0f);
+        const rg_tensor *zeros = rg_tensor_zeros(c, out->dtype, out->n_dims, out->shape);
+        if (zeros)
+            rg_cuda_copy(c, out, zeros);
         rg_scope_end(c, s, NULL);
         return;
     }

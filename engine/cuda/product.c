@@ -87,10 +87,10 @@ static bool make_plan(rg_cuda_state *s, product_plan *p)
     return is_ok;
 }
 
-/* The largest power of two, up to 256, that divides an address. */
-static int alignment_of(const void *data)
+/* The largest power of two, up to 256, that divides the address of every matrix of a batch. */
+static int alignment_of(const void *data, int64_t step, rg_dtype dtype)
 {
-    const uintptr_t bits = (uintptr_t)data | 256;
+    const uintptr_t bits = (uintptr_t)data | (uintptr_t)step * rg_dtype_size(dtype) | 256;
 
     return (int)(bits & (~bits + 1));
 }
@@ -103,9 +103,9 @@ bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *wanted, void *d, cons
     product_plan *p;
 
     memcpy(&key, wanted, sizeof key);   /* compared as bytes: the caller has cleared the gaps */
-    key.a_alignment = alignment_of(a);
-    key.b_alignment = alignment_of(b);
-    key.d_alignment = alignment_of(d);
+    key.a_alignment = alignment_of(a, key.a_step, key.dtype);
+    key.b_alignment = alignment_of(b, key.b_step, key.dtype);
+    key.d_alignment = alignment_of(d, key.d_step, key.dtype);
     for (p = s->product_plans; p && memcmp(&p->key, &key, sizeof key); p = p->next)
         ;
     if (!p) {
