@@ -2,7 +2,7 @@
 # Prove the two commands of README.md on a machine with nothing installed: a fresh Debian 12 root made by debootstrap gets a fresh
 # clone of HEAD and runs tools/demo.sh, tools/test.sh and tools/bundle.sh; the tarball then runs in a second root that has no
 # development package and another release of Debian. Needs root, debootstrap and about 4 GB; not part of CI.
-#   tools/test_bare.sh [STEP...]     steps: demo test bundle moved; all by default
+#   tools/test_bare.sh [STEP...]     steps: demo test bundle moved, all of them by default; and ci
 # BARE_DIR (default /var/tmp/rylagraph-bare) keeps the roots, BARE_MIRROR names another Debian mirror.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -53,6 +53,10 @@ for step in "${steps[@]}"; do
             echo "picture: $found" ;;
         test)
             inside bare /rylagraph/tools/test.sh ;;
+        ci)
+            fresh bookworm bare
+            git clone -q "file://$PWD" "$dir/bare/rylagraph"
+            inside bare /rylagraph/.ci/run ;;
         bundle)
             inside bare /rylagraph/tools/bundle.sh /bundle.tar.gz ;;
         moved)
