@@ -585,7 +585,7 @@ static int split_prefix(const char *prefix, char **folder, char **name)
     return RG_ERR_NOMEM;
 }
 
-static int make_folders(const char *path)
+int rg_env_make_folders(const char *path)
 {
     char copy[PATH_MAX];
 
@@ -665,7 +665,7 @@ int rg_env_save_path(rg_env *env, const char *prefix, bool is_temp, int64_t widt
         goto done;
     }
     d = opendir(p.folder);
-    if (!d && errno == ENOENT && make_folders(p.folder) == 0)
+    if (!d && errno == ENOENT && rg_env_make_folders(p.folder) == 0)
         d = opendir(p.folder);
     if (!d) {
         snprintf(text, text_size, "cannot use the folder %s: %s", p.folder, strerror(errno));
@@ -754,7 +754,7 @@ int rg_env_check_writable(const char *dir, char *text, size_t text_size)
     char *probe, *temporary = NULL;
     int fd, reason;
 
-    if (make_folders(dir) < 0) {
+    if (rg_env_make_folders(dir) < 0) {
         snprintf(text, text_size, "cannot make the folder %s: %s", dir, strerror(errno));
         return RG_ERR_IO;
     }

@@ -68,4 +68,7 @@ int rg_env_write_file(const char *path, const void *bytes, size_t n_bytes, char 
 /* Make a folder (output or temp) if need be and prove that a file can be made there. RG_ERR_IO with the reason in text. */
 int rg_env_check_writable(const char *dir, char *text, size_t text_size);
 
+/* A folder and all above it, made where they are missing. 0, or -1 with errno. */
+int rg_env_make_folders(const char *path);
+
 #endif

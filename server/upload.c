@@ -48,23 +48,6 @@ static bool read_form(rg_request *r, form *o)
     return ret == 0;
 }
 
-static bool make_folders(char *path)
-{
-    for (char *p = path + 1; ; p++) {
-        const char c = *p;
-
-        if (c != '/' && c)
-            continue;
-        *p = '\0';
-        const bool is_made = mkdir(path, 0777) == 0 || errno == EEXIST;
-        *p = c;
-        if (!is_made)
-            return false;
-        if (!c)
-            return true;
-    }
-}
-
 /* Does the file hold exactly these bytes? ComfyUI compares hashes, which says the same. */
 static bool has_content(const char *path, const void *bytes, size_t n)
 {
@@ -108,7 +91,7 @@ static void store(rg_comfy *f, rg_request *r, const form *o, const void *bytes, 
     }
     char *slash = strrchr(path, '/');
     *slash = '\0';
-    const bool is_made = make_folders(path);
+    const bool is_made = rg_env_make_folders(path) == 0;
     *slash = '/';
     chosen = rg_strdup(name);
     if (!is_made || !chosen) {

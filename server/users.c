@@ -43,21 +43,6 @@ static struct json_object *read_json(const char *path)
     return json_object_is_type(v, json_type_object) ? v : (json_object_put(v), NULL);
 }
 
-static bool make_folders(char *path)
-{
-    for (char *p = path + 1; ; p++) {
-        const char c = *p;
-
-        if (c != '/' && c)
-            continue;
-        *p = '\0';
-        const bool is_made = mkdir(path, 0777) == 0 || errno == EEXIST;
-        *p = c;
-        if (!is_made || !c)
-            return is_made;
-    }
-}
-
 static bool write_file(const char *path, const void *bytes, size_t n)
 {
     char *folder = rg_strdup(path), text[512], *slash = folder ? strrchr(folder, '/') : NULL;
@@ -65,7 +50,7 @@ static bool write_file(const char *path, const void *bytes, size_t n)
 
     if (slash) {
         *slash = '\0';
-        is_written = make_folders(folder) && rg_env_write_file(path, bytes, n, text, sizeof(text)) == 0;
+        is_written = rg_env_make_folders(folder) == 0 && rg_env_write_file(path, bytes, n, text, sizeof(text)) == 0;
     }
     rg_free(folder);
     return is_written;
@@ -535,7 +520,7 @@ static void move_userdata_file(rg_request *r, void *user)
             *slash = '\0';
         if (!may_overwrite(r) && access(to, F_OK) == 0)
             rg_respond_text(r, 409, "File already exists");
-        else if (!slash || !make_folders(folder) || rename(from, to) < 0)
+        else if (!slash || rg_env_make_folders(folder) < 0 || rename(from, to) < 0)
             rg_respond_error(r, 500);
         else
             respond_stored(r, root, to);

@@ -278,14 +278,8 @@ rg_ctx *rg_cli_ctx(const rg_cli_options *o)
     } else if (strcmp(o->device, "auto") != 0 && strcmp(o->device, "cpu") != 0) {
         rg_cli_say("--device wants auto, cpu, cuda or cuda:N, not \"%s\"", o->device);
         return NULL;
-    } else if (!strcmp(o->device, "auto")) {
-        /* a GPU, where there is one that can do everything: a run must not stop in the middle for want of an op */
-        const rg_backend *gpu = rg_backend_cuda();
-        if (gpu && !rg_backend_missing_row(gpu)) {
-            device.type = RG_CUDA;
-            dtype = RG_BF16;
-        }
     }
+    /* auto is the CPU until tools/gpu_check.sh has passed on a GPU (docs/decisions.md): rg_backend_missing_row() then says when it can */
     if (!strcmp(o->dtype, "f32"))
         dtype = RG_F32;
     else if (!strcmp(o->dtype, "bf16"))

@@ -253,21 +253,6 @@ static char *folder(const char *own, const char *base, const char *name)
     return path;
 }
 
-static bool make_folders(char *path)
-{
-    for (char *p = path + 1; ; p++) {
-        const char c = *p;
-
-        if (c != '/' && c)
-            continue;
-        *p = '\0';
-        const bool is_made = mkdir(path, 0777) == 0 || errno == EEXIST;
-        *p = c;
-        if (!is_made || !c)
-            return is_made;
-    }
-}
-
 /* Everything in a folder, the folder stays. Links are removed, not followed. */
 static void empty_folder(const char *path)
 {
@@ -478,7 +463,7 @@ static rg_env *make_env(const flags *o, const char *base, char **user_dir)
         options.models[options.n_models++] = models;
     options.input = input;
     options.output = output;
-    if (!make_folders(input) || !make_folders(output) || !make_folders(*user_dir)) {
+    if (rg_env_make_folders(input) < 0 || rg_env_make_folders(output) < 0 || rg_env_make_folders(*user_dir) < 0) {
         rg_cli_say("%s, %s, %s: the folders cannot be made: %s", input, output, *user_dir, strerror(errno));
         goto done;
     }
@@ -492,7 +477,7 @@ static rg_env *make_env(const flags *o, const char *base, char **user_dir)
         rg_free(env->temp_dir);
         env->temp_dir = temp;
         temp = NULL;
-        if (!make_folders(env->temp_dir)) {
+        if (rg_env_make_folders(env->temp_dir) < 0) {
             rg_cli_say("%s: the folder cannot be made: %s", env->temp_dir, strerror(errno));
             rg_env_free(env);
             env = NULL;
