@@ -19,23 +19,34 @@ static uint32_t get32(const uint8_t *p, bool is_big)
     return is_big ? get16(p, true) << 16 | get16(p + 2, true) : get16(p + 2, false) << 16 | get16(p, false);
 }
 
+/*
+ * Past any "Exif\0\0" before the TIFF header, its byte order read: *at is the first of n_entries entries of IFD0, 12 bytes each,
+ * of which fewer may be there. False if it is no TIFF.
+ */
+static bool open_ifd0(const uint8_t **exif, size_t *n_bytes, bool *is_big, size_t *at, size_t *n_entries)
+{
+    while (*n_bytes >= 6 && !memcmp(*exif, "Exif\0\0", 6)) {
+        *exif += 6;
+        *n_bytes -= 6;
+    }
+    if (*n_bytes < 8 || (memcmp(*exif, "II*\0", 4) && memcmp(*exif, "MM\0*", 4)))
+        return false;
+    *is_big = (*exif)[0] == 'M';
+    *at = get32(*exif + 4, *is_big);
+    if (*at > *n_bytes || *n_bytes - *at < 2)
+        return false;
+    *n_entries = get16(*exif + *at, *is_big);
+    *at += 2;
+    return true;
+}
+
 bool rg_exif_orientation(const uint8_t *exif, size_t n_bytes, int *orientation)
 {
     bool is_big;
     size_t at, n_entries;
 
-    while (n_bytes >= 6 && !memcmp(exif, "Exif\0\0", 6)) {
-        exif += 6;
-        n_bytes -= 6;
-    }
-    if (n_bytes < 8 || (memcmp(exif, "II*\0", 4) && memcmp(exif, "MM\0*", 4)))
+    if (!open_ifd0(&exif, &n_bytes, &is_big, &at, &n_entries))
         return false;
-    is_big = exif[0] == 'M';
-    at = get32(exif + 4, is_big);
-    if (at > n_bytes || n_bytes - at < 2)
-        return false;
-    n_entries = get16(exif + at, is_big);
-    at += 2;
     for (size_t i = 0; i < n_entries && n_bytes - at >= 12; i++, at += 12) {
         const uint8_t *e = exif + at;
         const uint32_t type = get16(e + 2, is_big);
@@ -61,18 +72,8 @@ char *rg_exif_text(const uint8_t *exif, size_t n_bytes, const char *key)
     bool is_big;
     size_t at, n_entries;
 
-    while (n_bytes >= 6 && !memcmp(exif, "Exif\0\0", 6)) {
-        exif += 6;
-        n_bytes -= 6;
-    }
-    if (n_bytes < 8 || (memcmp(exif, "II*\0", 4) && memcmp(exif, "MM\0*", 4)))
+    if (!open_ifd0(&exif, &n_bytes, &is_big, &at, &n_entries))
         return NULL;
-    is_big = exif[0] == 'M';
-    at = get32(exif + 4, is_big);
-    if (at > n_bytes || n_bytes - at < 2)
-        return NULL;
-    n_entries = get16(exif + at, is_big);
-    at += 2;
     for (size_t i = 0; i < n_entries && n_bytes - at >= 12; i++, at += 12) {
         const uint8_t *e = exif + at;
         const size_t n = get32(e + 4, is_big), where = get32(e + 8, is_big);
