@@ -1,4 +1,4 @@
-/* The inside of the HTTP server, shared by http.c, request.c, files.c and websocket.c. All of a conn belongs to the loop thread. */
+/* The inside of the HTTP server, shared by http.c, body.c, request.c, files.c and websocket.c. All of a conn belongs to the loop thread. */
 #ifndef RG_SERVER_CONN_H
 #define RG_SERVER_CONN_H
 
@@ -29,6 +29,7 @@ typedef struct out_item {
 typedef enum conn_state {
     CONN_HEAD,                          /* reading a request head */
     CONN_BODY,                          /* reading its body */
+    CONN_UPLOAD,                        /* reading its body while somebody works on the answer (RG_ROUTE_STREAM) */
     CONN_ANSWER,                        /* somebody works on the answer */
     CONN_STREAM,                        /* the answer is a stream that goes on */
     CONN_SOCKET,                        /* a WebSocket */
@@ -58,6 +59,8 @@ typedef struct route {
     void *user;
 } route;
 
+typedef struct body_pipe body_pipe;
+
 enum { MAX_PARAMS = 4, MAX_QUERIES = 16 };
 
 struct rg_request {
@@ -73,6 +76,8 @@ struct rg_request {
     char *body;
     size_t n_body, body_capacity;
     rg_chunked chunked;
+    body_pipe *pipe;                    /* of a body that is streamed, else NULL */
+    uint64_t n_streamed;                /* loop thread: its bytes so far */
     bool is_head, is_held, is_finished;
     atomic_int n_owners;                /* the handler while it runs, and who holds it: the last one's finish counts */
     atomic_bool is_gone;
@@ -127,6 +132,16 @@ bool conn_send(conn *c, out_bytes *b);  /* takes its own hold */
 bool conn_send_file(conn *c, int fd, size_t at, size_t end);    /* takes fd over */
 void conn_kill(conn *c);
 void conn_close_when_sent(conn *c);
+
+void conn_send_continue(void *request); /* for rg_server_post() */
+void conn_take_more(void *request);     /* likewise: there is room for more of a streamed body */
+
+/* body.c; on the loop thread, but for body_break() */
+bool body_begin(rg_request *r);
+int64_t body_feed(rg_request *r, char *bytes, size_t n_bytes);  /* how many it took; -1: malformed */
+bool body_is_whole(const rg_request *r);
+void body_break(rg_request *r);         /* no more will come */
+void body_free(body_pipe *p);
 
 /* request.c */
 rg_request *request_new(conn *c);

@@ -425,8 +425,7 @@ static void dispatch(conn *c)
     rg_server *s = c->server;
     char allowed[128];
 
-    c->state = CONN_ANSWER;
-    r->is_head = !strcmp(r->head.method, "HEAD");
+    c->state = r->pipe && !body_is_whole(r) ? CONN_UPLOAD : CONN_ANSWER;
     if (!s->options.cors_origin && !rg_origin_is_allowed(rg_http_field_value(&r->head, "host"), rg_http_field_value(&r->head, "origin"))) {
         rg_respond_empty(r, 403);
         send_answer(c, r);
@@ -437,7 +436,6 @@ static void dispatch(conn *c)
         send_answer(c, r);
         return;
     }
-    r->route = find_route(s, r);
     if (!(r->route && (r->route->flags & RG_ROUTE_OPEN)) && !has_key(s, r)) {
         rg_respond_header(r, "WWW-Authenticate", "Bearer");
         rg_respond_error(r, 401);
@@ -510,6 +508,16 @@ static void drop_input(conn *c, size_t n)
     c->n_in -= n;
 }
 
+void conn_send_continue(void *request)
+{
+    rg_request *r = request;
+    out_bytes *b = r->conn ? out_bytes_new("HTTP/1.1 100 Continue\r\n\r\n", 25) : NULL;
+
+    if (r->conn)
+        conn_send(r->conn, b);
+    out_bytes_unref(b);
+}
+
 /* A head from c->in. True: it is complete, go on. */
 static bool read_head(conn *c)
 {
@@ -547,15 +555,19 @@ static bool read_head(conn *c)
     r->head = head;
     drop_input(c, (size_t)used);
     c->state = CONN_BODY;
+    r->is_head = !strcmp(r->head.method, "HEAD");
+    r->route = find_route(c->server, r);
+    if (r->route && (r->route->flags & RG_ROUTE_STREAM)) {
+        if (!body_begin(r))
+            conn_kill(c);
+        return r->pipe != NULL;
+    }
     if (head.content_length > 0 && (uint64_t)head.content_length > c->server->options.max_body_bytes) {
         refuse_body(c, (uint64_t)head.content_length);
         return false;
     }
-    if (head.is_continue_wanted && (head.content_length > 0 || head.is_chunked) && !c->n_in) {
-        out_bytes *b = out_bytes_new("HTTP/1.1 100 Continue\r\n\r\n", 25);
-        conn_send(c, b);
-        out_bytes_unref(b);
-    }
+    if (head.is_continue_wanted && (head.content_length > 0 || head.is_chunked) && !c->n_in)
+        conn_send_continue(r);
     return true;
 }
 
@@ -596,6 +608,28 @@ static bool read_body(conn *c)
     return r->n_body == (size_t)r->head.content_length;
 }
 
+/* Part of a streamed body goes to whoever reads it. False: it is not complete. */
+static bool pass_body(conn *c)
+{
+    const int64_t used = body_feed(c->request, c->in, c->n_in);
+
+    if (used < 0)                       /* the reader hears of it, and answers */
+        c->n_in = 0;
+    else
+        drop_input(c, (size_t)used);
+    return body_is_whole(c->request);
+}
+
+void conn_take_more(void *request)
+{
+    rg_request *r = request;
+
+    if (!r->conn)
+        return;
+    r->conn->since = rg_server_now();
+    take_input(r->conn);
+}
+
 static void take_input(conn *c)
 {
     while (!c->is_killed) {
@@ -603,9 +637,13 @@ static void take_input(conn *c)
             if (!c->n_in || !read_head(c))
                 break;
         } else if (c->state == CONN_BODY) {
-            if (!read_body(c))
+            if (!c->request->pipe && !read_body(c))
                 break;
             dispatch(c);
+        } else if (c->state == CONN_UPLOAD) {
+            if (!c->n_in || !pass_body(c))
+                break;
+            c->state = CONN_ANSWER;
         } else if (c->state == CONN_SOCKET) {
             if (!socket_read(c))
                 conn_kill(c);
@@ -616,7 +654,8 @@ static void take_input(conn *c)
     }
     if (c->state == CONN_DRAIN)
         c->n_in = 0;
-    const bool must_pause = c->n_in > MAX_WAITING_INPUT && (c->state == CONN_ANSWER || c->state == CONN_STREAM);
+    const bool must_pause = (c->n_in > MAX_WAITING_INPUT && (c->state == CONN_ANSWER || c->state == CONN_STREAM)) ||
+                            (c->n_in && c->state == CONN_UPLOAD);
     if (must_pause != c->is_paused) {
         c->is_paused = must_pause;
         lws_rx_flow_control(c->wsi, must_pause ? 0 : 1);
@@ -638,7 +677,7 @@ static bool receive(conn *c, const char *bytes, size_t n)
     }
     memcpy(c->in + c->n_in, bytes, n);
     c->n_in += n;
-    if (c->state == CONN_BODY || !c->out_first)
+    if (c->state == CONN_BODY || c->state == CONN_UPLOAD || !c->out_first)
         c->since = c->state == CONN_HEAD && c->n_in > n ? c->since : rg_server_now();   /* a head has its time as a whole */
     take_input(c);
     if (c->n_in == 0 && c->in_capacity > 65536) {
@@ -712,7 +751,9 @@ static void conn_closed(conn *c)
     if (r) {
         r->conn = NULL;
         atomic_store(&r->is_gone, true);
-        if (c->state == CONN_ANSWER || c->state == CONN_STREAM) {
+        if (c->state == CONN_UPLOAD)
+            body_break(r);
+        if (c->state == CONN_ANSWER || c->state == CONN_STREAM || c->state == CONN_UPLOAD) {
             pthread_mutex_lock(&s->lock);
             void (*const on_gone)(void *, rg_request *) = r->on_gone;
             void *const user = r->on_gone_user;
@@ -783,6 +824,7 @@ static void on_timer(lws_sorted_usec_list_t *timer)
         next = c->next;
         const double waited = now - c->since;
         if ((c->out_first && waited > STALL_SECONDS) || (c->state == CONN_BODY && waited > STALL_SECONDS) ||
+            (c->state == CONN_UPLOAD && !c->is_paused && waited > STALL_SECONDS) ||
             (c->state == CONN_DRAIN && !c->out_first && waited > DRAIN_SECONDS) ||
             (c->state == CONN_HEAD && !c->out_first && waited > (c->n_in ? HEAD_SECONDS : IDLE_SECONDS)))
             conn_kill(c);

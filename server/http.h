@@ -61,7 +61,8 @@ enum {
     RG_ROUTE_NO_TWIN = 1,               /* only as written; others answer with /api in front too */
     RG_ROUTE_WORKER  = 2,               /* the handler may take its time: it runs on a worker thread */
     RG_ROUTE_SOCKET  = 4,               /* a WebSocket starts here; handler may be NULL */
-    RG_ROUTE_OPEN    = 8                /* needs no API key */
+    RG_ROUTE_OPEN    = 8,               /* needs no API key */
+    RG_ROUTE_STREAM  = 16               /* the handler gets the head and holds the request; a thread then reads the body as it comes */
 };
 
 typedef void rg_handler(rg_request *r, void *user);
@@ -81,6 +82,15 @@ const char *rg_request_param(const rg_request *r, int i);       /* decoded; i-th
 const char *rg_request_query(rg_request *r, const char *name);  /* the first of that name */
 const char *rg_request_header(const rg_request *r, const char *name);
 const char *rg_request_body(const rg_request *r, size_t *n_bytes);  /* NUL-terminated, never NULL */
+
+/*
+ * Of a route with RG_ROUTE_STREAM, which max_body_bytes does not bind: the next bytes of the body, on a thread that may wait. A
+ * client that asked for "100 Continue" gets it with the first call. An answer may be given before the end; the connection then closes.
+ *   returns  how many bytes; 0: that was all; -1: the rest will not come (client gone, chunks malformed, reading stopped)
+ */
+int64_t rg_request_read(rg_request *r, void *bytes, size_t n_bytes);
+void rg_request_stop_reading(rg_request *r);                    /* from any thread, while it is held: rg_request_read() returns -1 soon */
+
 bool rg_request_is_gone(const rg_request *r);                   /* the client has closed its connection; from any thread */
 rg_server *rg_request_server(const rg_request *r);
 

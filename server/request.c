@@ -32,6 +32,7 @@ void request_free(rg_request *r)
     if (r->fd >= 0)
         close(r->fd);
     rg_text_release(&r->headers);
+    body_free(r->pipe);
     rg_free(r->bytes);
     rg_free(r->body);
     rg_free(r->head_bytes);

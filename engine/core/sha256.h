@@ -1,6 +1,6 @@
 /*
- * SHA-256 of bytes: the fingerprint of input files (LoadImage) and the way to name content.
- * Source: FIPS 180-4, sections 4.1.2, 5.3.3 and 6.2.
+ * SHA-256 of bytes: the fingerprint of input files (LoadImage), the way to name content, the checksum of model files. The work is
+ * libcrypto's, which uses the processor's own instructions for it.
  */
 #ifndef RG_CORE_SHA256_H
 #define RG_CORE_SHA256_H
@@ -9,9 +9,7 @@
 #include <stdint.h>
 
 typedef struct rg_sha256 {
-    uint32_t state[8];
-    uint64_t n_bytes;                   /* taken so far */
-    uint8_t block[64];                  /* the last n_bytes % 64 of them wait here */
+    uint64_t state[16];                 /* libcrypto's; copying the struct copies the sum so far */
 } rg_sha256;
 
 void rg_sha256_init(rg_sha256 *s);
