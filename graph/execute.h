@@ -35,7 +35,8 @@ typedef enum rg_event_kind {
 typedef struct rg_node_progress {
     const char *node_id, *display_id, *parent_id, *real_id;     /* parent_id NULL: a submitted node */
     bool is_finished;                   /* else it runs, also after a failure */
-    double value, max;                  /* 0 of 1 at its start */
+    bool is_counted;                    /* the node said how far it is: whole numbers. Else value is 0.0, then 1.0, of 1.0 */
+    double value, max;
 } rg_node_progress;
 
 typedef struct rg_event {
@@ -46,11 +47,13 @@ typedef struct rg_event {
      */
     const char *node_id, *class_type, *display_id;
     int64_t step, total;                /* RG_EVENT_PROGRESS */
-    const rg_tensor *preview;
+    const rg_tensor *preview;           /* a sampler's latent, or NULL */
+    const rg_tensor *images;            /* a whole picture for the client: number `frame` of these; or NULL */
+    int64_t frame;
     struct json_object *ui;             /* RG_EVENT_EXECUTED: {"images": [...]} or NULL */
     bool is_cached;                     /* RG_EVENT_EXECUTED: it did not run, its result was there */
     double seconds;                     /* RG_EVENT_EXECUTED: of this node */
-    const rg_node_progress *progress;   /* RG_EVENT_PROGRESS_STATE: n_progress nodes in the order they were touched */
+    const rg_node_progress *progress;   /* RG_EVENT_PROGRESS_STATE: n_progress nodes in the order they were touched; PROGRESS: this one */
     int n_progress;
 
     /* RG_EVENT_ERROR, RG_EVENT_BLOCKED */

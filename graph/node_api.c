@@ -42,6 +42,18 @@ int rg_exec_ui_text(rg_exec *x, const char *key, const char *text)
     return add_ui(x, key, json_object_new_string(text));
 }
 
+int rg_exec_show_image(rg_exec *x, int64_t step, int64_t total, const rg_tensor *images, int64_t frame)
+{
+    graph_exec *g = x->private_data;
+
+    if (rg_check(x->ctx) < 0)
+        return x->ctx->error;
+    if (g->is_async)
+        return rg_fail(x->ctx, RG_ERR_INVALID, "%s: a node that waits cannot show pictures", x->node_id);
+    graph_progress_image(g->run, g->node, step, total, images, frame);
+    return 0;
+}
+
 int rg_exec_model_path(rg_exec *x, const char *folder, const char *name, char **path)
 {
     char text[900];

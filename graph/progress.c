@@ -43,24 +43,43 @@ void graph_progress_start(graph_run *run, int node)
         return;
     n->value = 0.0;
     n->max = 1.0;
-    n->is_finished = false;
+    n->is_counted = n->is_finished = false;
     send_state(run, node);
+}
+
+/* The node has reached `step` of `total`; what else there is to say is in e. */
+static void go_on(graph_run *run, int node, int64_t step, int64_t total, rg_event e)
+{
+    rg_node_progress *n = entry_of(run, node);
+
+    e.step = step < total ? step : total;
+    e.total = total;
+    if (n) {
+        n->value = (double)e.step;
+        n->max = (double)total;
+        n->is_counted = true;
+        send_state(run, node);
+        e.progress = n;
+        e.n_progress = 1;
+    }
+    graph_send(run, e);
 }
 
 void graph_progress_step(graph_run *run, int node, int64_t step, int64_t total, const rg_tensor *preview)
 {
-    rg_node_progress *n = entry_of(run, node);
     rg_event e = graph_node_event(run, RG_EVENT_PROGRESS, node);
 
-    e.step = step < total ? step : total;
-    e.total = total;
     e.preview = preview;
-    if (n) {
-        n->value = (double)e.step;
-        n->max = (double)total;
-        send_state(run, node);
-    }
-    graph_send(run, e);
+    go_on(run, node, step, total, e);
+}
+
+void graph_progress_image(graph_run *run, int node, int64_t step, int64_t total, const rg_tensor *images, int64_t frame)
+{
+    rg_event e = graph_node_event(run, RG_EVENT_PROGRESS, node);
+
+    e.images = images;
+    e.frame = frame;
+    go_on(run, node, step, total, e);
 }
 
 void graph_progress_finish(graph_run *run, int node)

@@ -120,6 +120,7 @@ int graph_async_node(const graph_run *run);
 /* The registry: a node starts (0 of 1), goes on, finishes; each time PROGRESS_STATE goes to the listener. */
 void graph_progress_start(graph_run *run, int node);
 void graph_progress_step(graph_run *run, int node, int64_t step, int64_t total, const rg_tensor *preview);
+void graph_progress_image(graph_run *run, int node, int64_t step, int64_t total, const rg_tensor *images, int64_t frame);
 void graph_progress_finish(graph_run *run, int node);
 
 #endif

@@ -242,6 +242,12 @@ int rg_exec_ui_file(rg_exec *x, const char *key, const char *filename, const cha
 /* {"text": ["..."]} */
 int rg_exec_ui_text(rg_exec *x, const char *key, const char *text);
 
+/*
+ * Progress that carries a whole picture: number `frame` of images [B, H, W, C] goes to the client that waits for this prompt, as
+ * PNG, and is stored nowhere. Not for is_async nodes. Like rg_report() it gives RG_ERR_CANCELLED when the run is to stop.
+ */
+int rg_exec_show_image(rg_exec *x, int64_t step, int64_t total, const rg_tensor *images, int64_t frame);
+
 /* Find a model file by folder key ("vae") and name; *path is the caller's (rg_free). RG_ERR_NOT_FOUND names folders and nearest names. */
 int rg_exec_model_path(rg_exec *x, const char *folder, const char *name, char **path);
 

@@ -5,7 +5,6 @@
  * Per node: progress_state(running), executing, [progress_state, preview with metadata, progress, preview]..., [executed],
  * progress_state(finished).
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,10 +71,10 @@ static char *quoted(const char *text)
 
 /* ---- progress_state ------------------------------------------------------------------------------------------------------------ */
 
-/* Python's numbers: 0.0 of 1.0 at a node's start, whole ones from samplers. */
-static void add_number(rg_text *t, double v, double max)
+/* Python's numbers: 0.0 of 1.0 at a node's start, whole ones once it counts. */
+static void add_number(rg_text *t, double v, bool is_counted)
 {
-    struct json_object *o = v == floor(v) && fabs(v) < 9e15 && max != 1.0 ? json_object_new_int64((int64_t)v) : json_object_new_double(v);
+    struct json_object *o = is_counted ? json_object_new_int64((int64_t)v) : json_object_new_double(v);
 
     rg_json_write(t, o, 0);
     json_object_put(o);
@@ -95,9 +94,9 @@ static void send_progress_state(rg_comfy *f, const rg_job *job, const rg_event *
 
         t.is_failed |= !id || !display || !parent || !real;
         rg_text_format(&t, "%s%s: {\"value\": ", i ? ", " : "", id);
-        add_number(&t, n->value, n->max);
+        add_number(&t, n->value, n->is_counted);
         rg_text_add(&t, ", \"max\": ");
-        add_number(&t, n->max, n->max);
+        add_number(&t, n->max, n->is_counted);
         rg_text_format(&t, ", \"state\": \"%s\", \"node_id\": %s, \"prompt_id\": %s, \"display_node_id\": %s, \"parent_node_id\": %s, "
                            "\"real_node_id\": %s}", n->is_finished ? "finished" : "running", id, job_id, display, parent, real);
         rg_free(id);
@@ -120,8 +119,16 @@ static void put_u32(unsigned char *p, size_t v)
         p[i] = (unsigned char)(v >> (24 - 8 * i));
 }
 
+/* A picture on its way to a client: as a sampler's preview, which may be left out, or as a result, which may not. */
+typedef struct picture {
+    uint8_t *bytes;                     /* rg_free() */
+    size_t n_bytes;
+    bool is_png;                        /* else JPEG */
+    unsigned keep;                      /* RG_SEND_KEPT or 0 */
+} picture;
+
 /* Type 4: a JSON about the picture, then the picture. For those who asked for it. */
-static void send_preview_with_metadata(rg_comfy *f, const rg_job *job, const rg_event *e, const uint8_t *jpeg, size_t n)
+static void send_picture_with_metadata(rg_comfy *f, const rg_job *job, const rg_event *e, const picture *p)
 {
     struct json_object *meta = json_object_new_object();
     char *text;
@@ -129,19 +136,19 @@ static void send_preview_with_metadata(rg_comfy *f, const rg_job *job, const rg_
     put_string(meta, "node_id", e->node_id);
     put_string(meta, "prompt_id", job->id);
     put_string(meta, "display_node_id", e->display_id);
-    put_string(meta, "parent_node_id", NULL);
-    put_string(meta, "real_node_id", e->display_id);
-    put_string(meta, "image_type", "image/jpeg");
+    put_string(meta, "parent_node_id", e->n_progress ? e->progress->parent_id : NULL);
+    put_string(meta, "real_node_id", e->n_progress ? e->progress->real_id : e->display_id);
+    put_string(meta, "image_type", p->is_png ? "image/png" : "image/jpeg");
     if ((text = rg_json_dump(meta, 0))) {
         const size_t n_text = strlen(text);
-        unsigned char *bytes = rg_malloc(8 + n_text + n);
+        unsigned char *bytes = rg_malloc(8 + n_text + p->n_bytes);
 
         if (bytes) {
             put_u32(bytes, 4);
             put_u32(bytes + 4, n_text);
             memcpy(bytes + 8, text, n_text);
-            memcpy(bytes + 8 + n_text, jpeg, n);
-            rg_server_send(f->server, job->client_id, RG_SEND_WITH_METADATA, true, bytes, 8 + n_text + n);
+            memcpy(bytes + 8 + n_text, p->bytes, p->n_bytes);
+            rg_server_send(f->server, job->client_id, RG_SEND_WITH_METADATA | p->keep, true, bytes, 8 + n_text + p->n_bytes);
         }
         rg_free(bytes);
     }
@@ -149,16 +156,16 @@ static void send_preview_with_metadata(rg_comfy *f, const rg_job *job, const rg_
     json_object_put(meta);
 }
 
-/* Type 1, JPEG: what every client reads. */
-static void send_preview_plain(rg_comfy *f, const rg_job *job, const uint8_t *jpeg, size_t n)
+/* Type 1, then 1 for JPEG or 2 for PNG: what every client reads. */
+static void send_picture_plain(rg_comfy *f, const rg_job *job, const picture *p)
 {
-    unsigned char *bytes = rg_malloc(8 + n);
+    unsigned char *bytes = rg_malloc(8 + p->n_bytes);
 
     if (bytes) {
         put_u32(bytes, 1);
-        put_u32(bytes + 4, 1);
-        memcpy(bytes + 8, jpeg, n);
-        rg_server_send(f->server, job->client_id, RG_SEND_PLAIN, true, bytes, 8 + n);
+        put_u32(bytes + 4, p->is_png ? 2 : 1);
+        memcpy(bytes + 8, p->bytes, p->n_bytes);
+        rg_server_send(f->server, job->client_id, RG_SEND_PLAIN | p->keep, true, bytes, 8 + p->n_bytes);
     }
     rg_free(bytes);
 }
@@ -178,22 +185,24 @@ static void set_running(rg_comfy *f, const char *client, const char *node)
 static void on_progress(rg_comfy *f, const rg_job *job, const rg_event *e)
 {
     struct json_object *data;
-    uint8_t *jpeg = NULL;
-    size_t n_jpeg = 0;
+    picture p = { 0 };
 
-    if (f->options.preview_method != RG_PREVIEW_NONE && e->preview && atomic_load(&f->n_sockets))
-        rg_preview_jpeg(e->preview, f->options.preview_size, &jpeg, &n_jpeg);
-    if (jpeg)
-        send_preview_with_metadata(f, job, e, jpeg, n_jpeg);
+    if (e->images && atomic_load(&f->n_sockets))
+        p.keep = rg_picture_png(e->images, e->frame, &p.bytes, &p.n_bytes) ? RG_SEND_KEPT : 0;
+    else if (f->options.preview_method != RG_PREVIEW_NONE && e->preview && atomic_load(&f->n_sockets))
+        rg_preview_jpeg(e->preview, f->options.preview_size, &p.bytes, &p.n_bytes);
+    p.is_png = e->images != NULL;
+    if (p.bytes)
+        send_picture_with_metadata(f, job, e, &p);
     data = json_object_new_object();
     json_object_object_add(data, "value", json_object_new_int64(e->step));
     json_object_object_add(data, "max", json_object_new_int64(e->total));
     put_string(data, "prompt_id", job->id);
     put_string(data, "node", e->node_id);
     send_event(f, job, "progress", data, true);
-    if (jpeg)
-        send_preview_plain(f, job, jpeg, n_jpeg);
-    rg_free(jpeg);
+    if (p.bytes)
+        send_picture_plain(f, job, &p);
+    rg_free(p.bytes);
 }
 
 /* A node whose input is blocked, with a reason: told, but no failure. */

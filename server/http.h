@@ -134,13 +134,14 @@ void rg_stream_send(rg_request *r, const void *bytes, size_t n_bytes);
 
 typedef enum rg_send_to {
     RG_SEND_ALL,                        /* to whoever the session id names */
-    RG_SEND_PLAIN, RG_SEND_WITH_METADATA    /* only if it has not, or has, asked for supports_preview_metadata */
+    RG_SEND_PLAIN, RG_SEND_WITH_METADATA,   /* only if it has not, or has, asked for supports_preview_metadata */
+    RG_SEND_KEPT = 4                    /* with one of the above: a result, not a preview that may be left out */
 } rg_send_to;
 
 /*
  * From any thread, in order: one message to the socket of a session id, or to every session (sid NULL). The newest socket of an
- * id is the one; older ones stay open and silent. A socket with more than 32 MiB waiting is closed; binary messages are dropped
- * for one with more than 1 MiB waiting, so that one slow reader costs the others nothing.
+ * id is the one; older ones stay open and silent. A socket with more than 32 MiB waiting is closed; binary messages that need not
+ * be kept are dropped for one with more than 1 MiB waiting, so that one slow reader costs the others nothing.
  */
 void rg_server_send(rg_server *s, const char *sid, rg_send_to to, bool is_binary, const void *bytes, size_t n_bytes);
 

@@ -1,4 +1,8 @@
-/* latent2rgb: each latent pixel's channels times a small matrix. Figures: ComfyUI latent_formats.py, latent_preview.py (v0.3.64). */
+/*
+ * Pictures for WebSockets.
+ *
+ * latent2rgb: each latent pixel's channels times a small matrix. Figures: ComfyUI latent_formats.py, latent_preview.py (v0.3.64).
+ */
 #include "server/preview.h"
 
 #include <math.h>
@@ -53,6 +57,22 @@ bool rg_preview_jpeg(const rg_tensor *latent, int size, uint8_t **bytes, size_t 
             to_rgb(x, C == 16 ? flux_factors : sd15_factors, C == 16 ? flux_bias : no_bias, pixels);
             is_made = rg_jpeg_encode(c, pixels, W, H, 95, NULL, 0, bytes, n_bytes) == 0;
         }
+    }
+    rg_free(pixels);
+    rg_ctx_free(c);
+    return is_made;
+}
+
+bool rg_picture_png(const rg_tensor *images, int64_t frame, uint8_t **bytes, size_t *n_bytes)
+{
+    const int64_t H = rg_dim(images, 1), W = rg_dim(images, 2), C = rg_dim(images, 3);
+    rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
+    uint8_t *pixels = c ? rg_malloc((size_t)(H * W * C)) : NULL;
+    bool is_made = false;
+
+    if (pixels) {
+        rg_image_to_u8(images, frame, pixels);
+        is_made = rg_png_encode(c, pixels, W, H, (int)C, 1, NULL, 0, bytes, n_bytes) == 0;
     }
     rg_free(pixels);
     rg_ctx_free(c);

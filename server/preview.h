@@ -1,4 +1,4 @@
-/* Sampler previews. */
+/* Pictures for WebSockets. */
 #ifndef RG_SERVER_PREVIEW_H
 #define RG_SERVER_PREVIEW_H
 
@@ -9,5 +9,8 @@
  * squared; *bytes is the caller's (rg_free()). False when the latent is of no family that has factors.
  */
 bool rg_preview_jpeg(const rg_tensor *latent, int size, uint8_t **bytes, size_t *n_bytes);
+
+/* One frame of an IMAGE [B, H, W, C] in main memory as a PNG, as it is; else as above. */
+bool rg_picture_png(const rg_tensor *images, int64_t frame, uint8_t **bytes, size_t *n_bytes);
 
 #endif

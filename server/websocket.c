@@ -257,6 +257,7 @@ typedef struct message {
 static void deliver(void *arg)
 {
     message *m = arg;
+    const rg_send_to to = m->to & ~(unsigned)RG_SEND_KEPT;
     out_bytes *b = NULL;
 
     for (rg_socket *k = m->server->sockets; k; k = k->next) {
@@ -264,13 +265,13 @@ static void deliver(void *arg)
 
         if (k->is_silent || (m->sid && strcmp(k->sid, m->sid)) || c->state != CONN_SOCKET || c->is_killed)
             continue;
-        if ((m->to == RG_SEND_PLAIN && k->has_metadata) || (m->to == RG_SEND_WITH_METADATA && !k->has_metadata))
+        if ((to == RG_SEND_PLAIN && k->has_metadata) || (to == RG_SEND_WITH_METADATA && !k->has_metadata))
             continue;
         if (c->n_out > MAX_WAITING) {
             conn_kill(c);
             continue;
         }
-        if (m->is_binary && c->n_out > MAX_WAITING_BINARY)
+        if (m->is_binary && !(m->to & RG_SEND_KEPT) && c->n_out > MAX_WAITING_BINARY)
             continue;
         if (!b && !(b = frame(m->is_binary ? OP_BINARY : OP_TEXT, m->bytes, m->n_bytes)))
             break;

@@ -229,6 +229,59 @@ TEST(run)
     check_get("/history/run0", 200, "{}");
 }
 
+/* SaveImageWebsocket: every picture comes as PNG, in the frame that the client asked for, at every run; no file is written. */
+TEST(pictures_by_socket)
+{
+    static const char flow[] = "{\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {\"width\": 16, \"height\": 8, \"batch_size\": 3, \"color\": 255}}, "
+                               "\"2\": {\"class_type\": \"SaveImageWebsocket\", \"inputs\": {\"images\": [\"1\", 0]}}}";
+    static const char about[] = "{\"node_id\": \"2\", \"prompt_id\": \"sent%d\", \"display_node_id\": \"2\", \"parent_node_id\": null, "
+                                "\"real_node_id\": \"2\", \"image_type\": \"image/png\"}";
+    char body[1024], wanted[400];
+    int opcode;
+    size_t n;
+
+    NEED_SERVER();
+    const int fd = ws_open(port(), "/ws?clientId=viewer");
+    free(ws_read(fd, &opcode, &n));
+    for (int i = 0; i < 3; i++) {
+        int n_pictures = 0, n_steps = 0;
+        bool is_over = false;
+
+        if (i == 2) {
+            const int again = ws_open(port(), "/ws?clientId=viewer");
+            CHECK(dup2(again, fd) == fd);
+            close(again);
+            free(ws_read(fd, &opcode, &n));
+            CHECK(ws_send(fd, 1, "{\"type\": \"feature_flags\", \"data\": {\"supports_preview_metadata\": true}}"));
+            free(ws_read(fd, &opcode, &n));
+        }
+        snprintf(body, sizeof body, "{\"client_id\": \"viewer\", \"prompt_id\": \"sent%d\", \"prompt\": %s}", i, flow);
+        check_post("/prompt", body, 200, NULL);
+        snprintf(wanted, sizeof wanted, about, i);
+        for (char *m; !is_over && (m = ws_read(fd, &opcode, &n)); free(m)) {
+            is_over = opcode == 1 && strstr(m, "{\"node\": null");
+            if (opcode == 1 && strstr(m, "\"type\": \"progress\"")) {
+                snprintf(body, sizeof body, "{\"value\": %d, \"max\": 3, \"prompt_id\": \"sent%d\", \"node\": \"2\"}", n_steps++, i);
+                CHECK(strstr(m, body) != NULL);
+            }
+            if (opcode != 2)
+                continue;
+            const size_t n_text = i == 2 ? strlen(wanted) : 0;
+            n_pictures++;
+            CHECK(n > 16 + n_text && !memcmp(m + 8 + n_text, "\x89PNG\r\n\x1a\n", 8));
+            if (i == 2)
+                CHECK(!memcmp(m, "\0\0\0\4\0\0\0", 7) && (unsigned char)m[7] == n_text && !memcmp(m + 8, wanted, n_text));
+            else
+                CHECK(!memcmp(m, "\0\0\0\1\0\0\0\2", 8));
+        }
+        CHECK(is_over);
+        CHECK_INT(n_pictures, 3);
+        CHECK_INT(n_steps, 3);
+    }
+    close(fd);
+    check_says("/history/sent0", "\"outputs\": {}");
+}
+
 /* A failing node: the run ends, with ComfyUI's record of it, and the next one works. */
 TEST(failing_run)
 {

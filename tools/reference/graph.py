@@ -54,6 +54,8 @@ def load_nodes(folder):
     import utils.install_util  # noqa: F401   before nodes, which puts a folder with another `utils` in front
     import nodes
     asyncio.run(nodes.init_builtin_extra_nodes())
+    own = os.path.join(os.path.dirname(nodes.__file__), "custom_nodes", "websocket_image_save.py")   # the one that comes with ComfyUI
+    asyncio.run(nodes.load_custom_node(own, set(), module_parent="custom_nodes"))
     return nodes
 
 
