@@ -1,4 +1,4 @@
-/* The inside of the HTTP server, shared by http.c, body.c, request.c, files.c and websocket.c. All of a conn belongs to the loop thread. */
+/* The inside of the HTTP server, shared by http.c, listen.c, route.c, body.c, request.c, files.c and websocket.c. All of a conn belongs to the loop thread. */
 #ifndef RG_SERVER_CONN_H
 #define RG_SERVER_CONN_H
 
@@ -45,11 +45,21 @@ typedef struct conn {
     size_t n_in, in_capacity;
     out_item *out_first, *out_last;
     size_t n_out;                       /* bytes waiting */
-    bool is_closing, is_killed, is_paused, is_shut;
+    bool is_closing, is_killed, is_paused, is_shut, had_request;
     double since;                       /* when it last got on */
+    double body_since;                  /* when the body began */
+    size_t n_charged;                   /* of answers, until they are read */
     rg_request *request;
     rg_socket *socket;
+    struct peer *peer;
 } conn;
+
+/* Connections of one address. */
+typedef struct peer {
+    struct peer *next;
+    unsigned char address[16];
+    int n;
+} peer;
 
 typedef struct route {
     struct route *next;
@@ -75,9 +85,11 @@ struct rg_request {
     int n_queries;
     char *body;
     size_t n_body, body_capacity;
+    uint64_t n_received;                /* bytes of the body so far, kept or not */
     rg_chunked chunked;
     body_pipe *pipe;                    /* of a body that is streamed, else NULL */
     uint64_t n_streamed;                /* loop thread: its bytes so far */
+    unsigned may;                       /* RG_MAY_... of its key */
     bool is_head, is_held, is_finished;
     atomic_int n_owners;                /* the handler while it runs, and who holds it: the last one's finish counts */
     atomic_bool is_gone;
@@ -109,7 +121,13 @@ struct rg_server {
     struct lws_vhost *vhosts[8];
     int n_vhosts, port;
     rg_server_options options;
-    char **api_keys;
+    rg_keys *keys;                      /* loop thread; NULL: none needed */
+    int n_conns;
+    int64_t n_refused;                  /* connections above the limits */
+    size_t n_taken;                     /* memory of what clients have sent: buffers and bodies */
+    size_t n_unread;                    /* of answers they have not read */
+    bool is_peer_limit_given;
+    peer *peers[1024];                  /* by hash of their address */
     route *routes, **routes_end;
     conn *conns;
     rg_socket *sockets;                 /* newest first */
@@ -142,6 +160,17 @@ int64_t body_feed(rg_request *r, char *bytes, size_t n_bytes);  /* how many it t
 bool body_is_whole(const rg_request *r);
 void body_break(rg_request *r);         /* no more will come */
 void body_free(body_pipe *p);
+/* listen.c */
+int listen_start(rg_server *s, const struct lws_protocols *protocols, char *error, size_t error_size);
+void listen_set_limits(rg_server *s);   /* before the context is made: it looks at the limit of open files */
+bool listen_may_enter(rg_server *s, int fd);
+void listen_entered(rg_server *s, conn *c);
+void listen_left(rg_server *s, conn *c);
+
+/* route.c; on the loop thread */
+const route *route_find(rg_server *s, rg_request *r);   /* also fills in the parameters; NULL: none fits */
+bool route_admit(rg_server *s, rg_request *r);          /* false: not allowed, or no memory; the answer is in r */
+void route_none(rg_server *s, rg_request *r);           /* answers what no route does */
 
 /* request.c */
 rg_request *request_new(conn *c);

@@ -47,6 +47,7 @@ static const char *status_type(int status)
 {
     switch (status) {
     case 400: return "InvalidRequest";
+    case 403: return "Forbidden";
     case 404: return "NotFound";
     case 409: return "Conflict";
     case 501: return "NotImplemented";
@@ -65,7 +66,7 @@ void service_refuse(rg_request *r, int status, const char *field, const char *fo
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    add_text(o, "error", status == 400 ? "invalid parameters" : status == 404 ? "not found" : status == 409 ? "conflict"
+    add_text(o, "error", status == 400 ? "invalid parameters" : status == 403 ? "forbidden" : status == 404 ? "not found" : status == 409 ? "conflict"
                          : status == 501 ? "not implemented" : status == 503 ? "server busy" : status == 504 ? "generation timeout"
                          : "generation failed");
     add_text(o, "details", text);
@@ -926,7 +927,7 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     s->queue = q;
     for (int i = 0; i < s->n_endpoints; i++) {
         s->endpoints[i].service = s;
-        rg_server_route(server, "POST", s->endpoints[i].route, RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN, post_endpoint, &s->endpoints[i]);
+        rg_server_route(server, "POST", s->endpoints[i].route, RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN | RG_ROUTE_ENDPOINT, post_endpoint, &s->endpoints[i]);
     }
     rg_server_route(server, "POST", "/workflow", RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN, post_workflow, s);
     jobs_start(s);

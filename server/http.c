@@ -2,10 +2,10 @@
  * Connections: what arrives becomes requests, what handlers answer goes out. One request at a time per connection; bytes of the
  * next wait. Output is a list of pieces, so that a file is read as the client takes it and a broadcast is stored once.
  *
- * Limits against slow or greedy clients: a head within 30 s, a body that gets on every 60 s, output that gets on every 60 s,
- * 75 s of idleness between requests, bounded input while an answer is made.
+ * Limits against slow or greedy clients: a head within 30 s, a body that gets on every 60 s and at 1 KiB/s on the whole, output that
+ * gets on every 60 s, 75 s of idleness between requests, no next request before the answers to the last ones are mostly read, and
+ * so much memory for what all clients have sent, and for what they do not read.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -18,7 +18,8 @@
 #include "engine/core/ctx.h"
 #include "server/conn.h"
 
-enum { WRITE_PIECE = 65536, MAX_WAITING_INPUT = 65536, HEAD_SECONDS = 30, IDLE_SECONDS = 75, STALL_SECONDS = 60, DRAIN_SECONDS = 2 };
+enum { WRITE_PIECE = 65536, MAX_WAITING_INPUT = 65536, HEAD_SECONDS = 30, IDLE_SECONDS = 75, STALL_SECONDS = 60, DRAIN_SECONDS = 2,
+       MAX_WAITING_OUTPUT = 262144, LEAST_BYTES_PER_SECOND = 1024 };
 
 typedef struct post {
     struct post *next;
@@ -111,6 +112,14 @@ void conn_close_when_sent(conn *c)
     lws_callback_on_writable(c->wsi);
 }
 
+static void uncharge(conn *c)
+{
+    c->server->n_unread -= c->n_charged;
+    c->n_charged = 0;
+}
+
+static void take_input(conn *c);
+
 /* Send one piece. False: close the connection. */
 static bool write_some(conn *c)
 {
@@ -144,8 +153,11 @@ static bool write_some(conn *c)
         if (lws_write(c->wsi, piece + LWS_PRE, n, LWS_WRITE_RAW) < 0)
             return false;
         lws_callback_on_writable(c->wsi);
-        return true;
+        if (c->state == CONN_HEAD && c->n_in && c->n_out <= MAX_WAITING_OUTPUT)
+            take_input(c);              /* requests that came before their turn */
+        return !c->is_killed;
     }
+    uncharge(c);
     if (c->is_closing && !lws_partial_buffered(c->wsi)) {
         if (c->state != CONN_DRAIN)
             return false;
@@ -157,8 +169,6 @@ static bool write_some(conn *c)
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------------- */
-
-static void take_input(conn *c);
 
 /* The answer in r goes out; the connection is then ready for the next request, or closes. */
 static void send_answer(conn *c, rg_request *r)
@@ -186,6 +196,10 @@ static void send_answer(conn *c, rg_request *r)
             memcpy(b->bytes + head.n_bytes, r->bytes, n_content);
     }
     rg_text_release(&head);
+    if (b) {
+        c->n_charged += b->n_bytes;
+        c->server->n_unread += b->n_bytes;
+    }
     if (conn_send(c, b) && !r->is_head && r->fd >= 0 && n_content) {
         conn_send_file(c, r->fd, r->file_at, r->file_end);
         r->fd = -1;
@@ -323,122 +337,15 @@ static void give_to_worker(rg_server *s, rg_request *r)
 
 /* ---- routing ------------------------------------------------------------------------------------------------------------------------- */
 
-static bool same_key(const char *a, const char *b)
-{
-    const size_t n_a = strlen(a), n_b = strlen(b);
-    unsigned difference = n_a != n_b;
-
-    for (size_t i = 0; i < n_b; i++)    /* the time tells nothing of where they differ */
-        difference |= (unsigned char)(i < n_a ? a[i] : 0) ^ (unsigned char)b[i];
-    return difference == 0;
-}
-
-static bool has_key(const rg_server *s, const rg_request *r)
-{
-    const char *given = rg_http_field_value(&r->head, "authorization");
-    bool is_known = false;
-
-    if (!s->api_keys)
-        return true;
-    if (!given || strncasecmp(given, "Bearer ", 7))
-        return false;
-    for (char **key = s->api_keys; *key; key++)
-        is_known |= same_key(given + 7, *key);
-    return is_known;
-}
-
-/* Lists the methods of a path, "GET,HEAD,POST", for 405; or "" */
-static void allowed_methods(rg_server *s, const char *path, char out[128])
-{
-    static const char *const order[] = { "DELETE", "GET", "HEAD", "PATCH", "POST", "PUT" };
-    const char *starts[4];
-    size_t lengths[4];
-    bool is_there[6] = { 0 };
-
-    for (const route *t = s->routes; t; t = t->next) {
-        const bool is_twin = !strncmp(path, "/api/", 5) && !(t->flags & RG_ROUTE_NO_TWIN);
-        if (rg_route_match(t->pattern, path, starts, lengths) < 0 && (!is_twin || rg_route_match(t->pattern, path + 4, starts, lengths) < 0))
-            continue;
-        for (int i = 0; i < 6; i++)
-            is_there[i] |= !strcmp(order[i], t->method) || (!strcmp(order[i], "HEAD") && !strcmp(t->method, "GET"));
-    }
-    out[0] = '\0';
-    for (int i = 0; i < 6; i++)
-        if (is_there[i])
-            snprintf(out + strlen(out), 128 - strlen(out), "%s%s", *out ? "," : "", order[i]);
-}
-
-static const route *find_route(rg_server *s, rg_request *r)
-{
-    const char *method = r->is_head ? "GET" : r->head.method, *starts[4];
-    size_t lengths[4];
-
-    for (const route *t = s->routes; t; t = t->next) {
-        int n;
-
-        if (strcmp(t->method, method))
-            continue;
-        if ((n = rg_route_match(t->pattern, r->head.path, starts, lengths)) < 0 && !(t->flags & RG_ROUTE_NO_TWIN) &&
-            !strncmp(r->head.path, "/api/", 5))
-            n = rg_route_match(t->pattern, r->head.path + 4, starts, lengths);
-        if (n < 0)
-            continue;
-        for (int i = 0; i < n; i++) {
-            rg_free(r->params[i]);
-            if (!(r->params[i] = rg_malloc(lengths[i] + 1)))
-                return NULL;
-            if (!rg_percent_decode(starts[i], lengths[i], false, r->params[i]))
-                *r->params[i] = '\0';   /* a NUL in a name names nothing */
-        }
-        return t;
-    }
-    return NULL;
-}
-
-static void serve_static(rg_server *s, rg_request *r)
-{
-    char *path = rg_malloc(strlen(r->head.path) + 1), *file;
-
-    if (!s->options.static_root || !path || !rg_percent_decode(r->head.path, strlen(r->head.path), false, path) || strstr(path, "/../") ||
-        !strcmp(path + (strlen(path) < 3 ? 0 : strlen(path) - 3), "/..")) {
-        rg_free(path);
-        rg_respond_error(r, 404);
-        return;
-    }
-    const bool is_index = !strcmp(path, "/");
-    file = rg_asprintf("%s%s", s->options.static_root, is_index ? "/index.html" : path);
-    if (is_index) {
-        rg_respond_header(r, "Cache-Control", "no-cache");
-        rg_respond_header(r, "Pragma", "no-cache");
-        rg_respond_header(r, "Expires", "0");
-    }
-    if (file)
-        rg_respond_file(r, file, NULL);
-    rg_free(file);
-    rg_free(path);
-}
-
-/* A whole request is there (or its head, when it is refused at once). */
+/* A whole request is there; of a streamed one its head. */
 static void dispatch(conn *c)
 {
     rg_request *r = c->request;
     rg_server *s = c->server;
-    char allowed[128];
 
     c->state = r->pipe && !body_is_whole(r) ? CONN_UPLOAD : CONN_ANSWER;
-    if (!s->options.cors_origin && !rg_origin_is_allowed(rg_http_field_value(&r->head, "host"), rg_http_field_value(&r->head, "origin"))) {
-        rg_respond_empty(r, 403);
-        send_answer(c, r);
-        return;
-    }
     if (!strcmp(r->head.method, "OPTIONS")) {
         rg_respond_empty(r, 200);
-        send_answer(c, r);
-        return;
-    }
-    if (!(r->route && (r->route->flags & RG_ROUTE_OPEN)) && !has_key(s, r)) {
-        rg_respond_header(r, "WWW-Authenticate", "Bearer");
-        rg_respond_error(r, 401);
         send_answer(c, r);
         return;
     }
@@ -458,20 +365,7 @@ static void dispatch(conn *c)
             return;
         }
     } else {
-        allowed_methods(s, r->head.path, allowed);
-        if (*allowed) {
-            rg_respond_header(r, "Allow", allowed);
-            rg_respond_error(r, 405);
-        } else if (strcmp(r->head.method, "GET") && !r->is_head) {
-            if (s->options.static_root)
-                rg_respond_header(r, "Allow", "GET,HEAD");
-            rg_respond_error(r, s->options.static_root ? 405 : 404);
-        } else if (s->options.index_page && !s->options.static_root && !strcmp(r->head.path, "/")) {
-            rg_respond_header(r, "Cache-Control", "no-cache");
-            rg_respond(r, 200, "text/html; charset=utf-8", s->options.index_page, strlen(s->options.index_page));
-        } else {
-            serve_static(s, r);
-        }
+        route_none(s, r);
     }
     send_answer(c, r);
 }
@@ -500,6 +394,13 @@ static void refuse_body(conn *c, uint64_t n_bytes)
     rg_respond_text(r, 413, "Maximum request body size %zu exceeded, actual body size %llu", c->server->options.max_body_bytes,
                     (unsigned long long)n_bytes);
     send_answer(c, r);
+}
+
+/* More of a body than there is memory for, here or by the limit for all clients. */
+static void refuse_memory(conn *c)
+{
+    rg_respond_header(c->request, "Retry-After", "5");
+    refuse(c, 503);
 }
 
 static void drop_input(conn *c, size_t n)
@@ -546,6 +447,7 @@ static bool read_head(conn *c)
         return false;
     }
     c->request = r;
+    c->had_request = true;
     if (used < 0) {
         rg_free(copy);
         refuse(c, (int)-used);
@@ -555,8 +457,15 @@ static bool read_head(conn *c)
     r->head = head;
     drop_input(c, (size_t)used);
     c->state = CONN_BODY;
+    c->body_since = rg_server_now();
     r->is_head = !strcmp(r->head.method, "HEAD");
-    r->route = find_route(c->server, r);
+    r->route = route_find(c->server, r);
+    if (!route_admit(c->server, r)) {   /* before its body costs anything */
+        if (!head.is_chunked && head.content_length <= 0)
+            c->state = CONN_ANSWER;
+        send_answer(c, r);
+        return c->state == CONN_HEAD;
+    }
     if (r->route && (r->route->flags & RG_ROUTE_STREAM)) {
         if (!body_begin(r))
             conn_kill(c);
@@ -590,7 +499,7 @@ static bool read_body(conn *c)
             return false;
         }
         if (!request_body_add(r, c->in, n_content)) {
-            conn_kill(c);
+            refuse_memory(c);
             return false;
         }
         drop_input(c, (size_t)used);
@@ -601,7 +510,7 @@ static bool read_body(conn *c)
     if (take > (size_t)r->head.content_length - r->n_body)
         take = (size_t)r->head.content_length - r->n_body;
     if (!request_body_add(r, c->in, take)) {
-        conn_kill(c);
+        refuse_memory(c);
         return false;
     }
     drop_input(c, take);
@@ -634,7 +543,7 @@ static void take_input(conn *c)
 {
     while (!c->is_killed) {
         if (c->state == CONN_HEAD) {
-            if (!c->n_in || !read_head(c))
+            if (!c->n_in || c->n_out > MAX_WAITING_OUTPUT || !read_head(c))
                 break;
         } else if (c->state == CONN_BODY) {
             if (!c->request->pipe && !read_body(c))
@@ -654,12 +563,21 @@ static void take_input(conn *c)
     }
     if (c->state == CONN_DRAIN)
         c->n_in = 0;
-    const bool must_pause = (c->n_in > MAX_WAITING_INPUT && (c->state == CONN_ANSWER || c->state == CONN_STREAM)) ||
+    const bool must_pause = (c->n_in > MAX_WAITING_INPUT && (c->state == CONN_ANSWER || c->state == CONN_STREAM ||
+                             c->state == CONN_HEAD)) ||
                             (c->n_in && c->state == CONN_UPLOAD);
     if (must_pause != c->is_paused) {
         c->is_paused = must_pause;
         lws_rx_flow_control(c->wsi, must_pause ? 0 : 1);
     }
+}
+
+static void free_input(conn *c)
+{
+    c->server->n_taken -= c->in_capacity;
+    rg_free(c->in);
+    c->in = NULL;
+    c->n_in = c->in_capacity = 0;
 }
 
 static bool receive(conn *c, const char *bytes, size_t n)
@@ -668,10 +586,11 @@ static bool receive(conn *c, const char *bytes, size_t n)
         return true;
     if (c->n_in + n > c->in_capacity) {
         const size_t capacity = c->n_in + n > 2 * c->in_capacity ? c->n_in + n : 2 * c->in_capacity;
-        char *in = rg_realloc(c->in, capacity);
+        char *in = c->server->n_taken + capacity - c->in_capacity > c->server->options.max_memory_bytes ? NULL : rg_realloc(c->in, capacity);
 
         if (!in)
             return false;
+        c->server->n_taken += capacity - c->in_capacity;
         c->in = in;
         c->in_capacity = capacity;
     }
@@ -680,11 +599,8 @@ static bool receive(conn *c, const char *bytes, size_t n)
     if (c->state == CONN_BODY || c->state == CONN_UPLOAD || !c->out_first)
         c->since = c->state == CONN_HEAD && c->n_in > n ? c->since : rg_server_now();   /* a head has its time as a whole */
     take_input(c);
-    if (c->n_in == 0 && c->in_capacity > 65536) {
-        rg_free(c->in);
-        c->in = NULL;
-        c->in_capacity = 0;
-    }
+    if (c->n_in == 0 && c->in_capacity > 65536)
+        free_input(c);
     return !c->is_killed;
 }
 
@@ -737,6 +653,7 @@ static void conn_opened(rg_server *s, struct lws *wsi, conn **slot)
     if ((c->next = s->conns))
         c->next->prev = c;
     s->conns = c;
+    listen_entered(s, c);
     lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
 }
 
@@ -767,12 +684,14 @@ static void conn_closed(conn *c)
     if (c->next)
         c->next->prev = c->prev;
     *(c->prev ? &c->prev->next : &s->conns) = c->next;
+    listen_left(s, c);
     while (c->out_first) {
         out_item *o = c->out_first;
         c->out_first = o->next;
         free_item(o);
     }
-    rg_free(c->in);
+    free_input(c);
+    uncharge(c);
     rg_free(c);
 }
 
@@ -789,6 +708,8 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
         run_posts(s);
         break;
+    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION:
+        return listen_may_enter(s, (int)(intptr_t)in) ? 0 : -1;
     case LWS_CALLBACK_RAW_ADOPT:
         if (slot)
             conn_opened(s, wsi, slot);
@@ -814,6 +735,14 @@ static const struct lws_protocols protocols[] = {
     { 0 }
 };
 
+/* A body that comes in drops, each in time. */
+static bool is_slow_body(const conn *c, double now)
+{
+    const double seconds = now - c->body_since;
+
+    return seconds > STALL_SECONDS && (!c->request || (double)c->request->n_received < seconds * LEAST_BYTES_PER_SECOND);
+}
+
 /* Once a second: who has waited too long? */
 static void on_timer(lws_sorted_usec_list_t *timer)
 {
@@ -826,7 +755,8 @@ static void on_timer(lws_sorted_usec_list_t *timer)
         if ((c->out_first && waited > STALL_SECONDS) || (c->state == CONN_BODY && waited > STALL_SECONDS) ||
             (c->state == CONN_UPLOAD && !c->is_paused && waited > STALL_SECONDS) ||
             (c->state == CONN_DRAIN && !c->out_first && waited > DRAIN_SECONDS) ||
-            (c->state == CONN_HEAD && !c->out_first && waited > (c->n_in ? HEAD_SECONDS : IDLE_SECONDS)))
+            (c->state == CONN_BODY && is_slow_body(c, now)) ||
+            (c->state == CONN_HEAD && !c->out_first && waited > (c->n_in || !c->had_request ? HEAD_SECONDS : IDLE_SECONDS)))
             conn_kill(c);
     }
     if (!atomic_load(&s->is_stopping))
@@ -838,123 +768,51 @@ static void on_log(int level, const char *line)
     fputs(line, stderr);
 }
 
-/* One vhost per address; they share the port. */
-static int listen_on(rg_server *s, const char *address, int port)
-{
-    struct lws_context_creation_info info = {
-        .port = port, .protocols = protocols, .vhost_name = address, .listen_accept_role = "raw-skt", .listen_accept_protocol = "rylagraph",
-        .options = LWS_SERVER_OPTION_ADOPT_APPLY_LISTEN_ACCEPT_CONFIG,
-    };
-    struct in6_addr any6;
-
-    if (!strcmp(address, "0.0.0.0")) {
-        info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
-    } else if (inet_pton(AF_INET6, address, &any6) == 1) {
-        info.options |= LWS_SERVER_OPTION_IPV6_V6ONLY_MODIFY | LWS_SERVER_OPTION_IPV6_V6ONLY_VALUE;
-        info.iface = IN6_IS_ADDR_UNSPECIFIED(&any6) ? NULL : address;
-    } else {
-        info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
-        info.iface = address;
-    }
-    if (s->options.tls_cert) {
-        info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-        info.ssl_cert_filepath = s->options.tls_cert;
-        info.ssl_private_key_filepath = s->options.tls_key;
-        info.alpn = "none";             /* with "http/1.1" agreed on, libwebsockets would take over the talking */
-    }
-    struct lws_vhost *v = lws_create_vhost(s->context, &info);
-    if (!v)
-        return RG_ERR_IO;
-    s->vhosts[s->n_vhosts++] = v;
-    s->port = lws_get_vhost_listen_port(v);
-    return 0;
-}
-
-/* libwebsockets retries a port that is taken for ever; a server that cannot listen should say so at once. */
-static int probe_port(const char *address, int port, char *error, size_t size)
-{
-    struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-    struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-    const bool is_v6 = inet_pton(AF_INET6, address, &v6.sin6_addr) == 1;
-    const int one = 1;
-    int fd, ret = 0;
-
-    if (!is_v6 && inet_pton(AF_INET, address, &v4.sin_addr) != 1) {
-        snprintf(error, size, "%s is no address of this machine (IPv4 or IPv6 numbers are wanted)", address);
-        return RG_ERR_INVALID;
-    }
-    fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        snprintf(error, size, "%s: %s", address, strerror(errno));
-        return RG_ERR_IO;
-    }
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (is_v6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    if (bind(fd, is_v6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4, is_v6 ? sizeof(v6) : sizeof(v4)) < 0) {
-        snprintf(error, size, "%s, port %d: %s", address, port, strerror(errno));
-        ret = RG_ERR_IO;
-    }
-    close(fd);
-    return ret;
-}
-
 rg_server *rg_server_new(const rg_server_options *o, char *error, size_t error_size)
 {
     struct lws_context_creation_info info = { .port = CONTEXT_PORT_NO_LISTEN, .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
                                               .pt_serv_buf_size = 65536, .gid = (gid_t)-1, .uid = (uid_t)-1 };
     rg_server *s = rg_calloc(1, sizeof(*s));
-    char *addresses = rg_strdup(o->listen), *rest = addresses;
-    int n_keys = 0;
 
     snprintf(error, error_size, "out of memory");
-    if (!s || !addresses)
-        goto failed;
+    if (!s) {
+        rg_keys_free(o->keys);
+        return NULL;
+    }
     lws_set_log_level(LLL_ERR, on_log);
+    s->keys = o->keys;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
     s->options = *o;
     s->options.cors_origin = o->cors_origin ? rg_strdup(o->cors_origin) : NULL;
-    s->options.static_root = o->static_root ? rg_strdup(o->static_root) : NULL;
+    char *root = o->static_root ? realpath(o->static_root, NULL) : NULL;
+    s->options.static_root = root ? rg_strdup(root) : NULL;
+    free(root);
     s->routes_end = &s->routes;
     s->posts_end = &s->posts;
     s->jobs_end = &s->jobs;
-    while (o->api_keys && o->api_keys[n_keys])
-        n_keys++;
-    if (o->api_keys && !(s->api_keys = rg_calloc((size_t)n_keys + 1, sizeof(*s->api_keys))))
+    if (!s->options.max_memory_bytes)
+        s->options.max_memory_bytes = s->options.max_body_bytes > SIZE_MAX / 8 ? SIZE_MAX / 2 : s->options.max_body_bytes < (256u << 20)
+                                    ? (size_t)1 << 30 : 4 * s->options.max_body_bytes;
+    if (o->static_root && !s->options.static_root) {
+        snprintf(error, error_size, "%s: %s", o->static_root, strerror(errno));
         goto failed;
-    for (int i = 0; i < n_keys; i++)
-        if (!(s->api_keys[i] = rg_strdup(o->api_keys[i])))
-            goto failed;
+    }
+    listen_set_limits(s);
     info.user = s;
     if (o->tls_cert)
         info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
     if (!(s->context = lws_create_context(&info)))
         goto failed;
-    for (char *address; (address = strsep(&rest, ",")); ) {
-        int port = s->n_vhosts ? s->port : o->port;
-
-        if (!*address || s->n_vhosts == 8)
-            continue;
-        if (probe_port(address, port, error, error_size) < 0)
-            goto failed;
-        snprintf(error, error_size, "cannot listen on %s, port %d", address, port);
-        if (listen_on(s, address, port) < 0)
-            goto failed;
-    }
-    if (!s->n_vhosts) {
-        snprintf(error, error_size, "no address to listen on");
+    if (listen_start(s, protocols, error, error_size) < 0)
         goto failed;
-    }
     for (; s->n_workers < 2; s->n_workers++)
         if (pthread_create(&s->workers[s->n_workers], NULL, worker, s)) {
             snprintf(error, error_size, "cannot start a thread");
             goto failed;
         }
-    rg_free(addresses);
     return s;
 failed:
-    rg_free(addresses);
     rg_server_free(s);
     return NULL;
 }
@@ -970,6 +828,32 @@ void rg_server_stop(rg_server *s)
 {
     atomic_store(&s->is_stopping, true);
     lws_cancel_service(s->context);
+}
+
+typedef struct new_keys {
+    rg_server *server;
+    rg_keys *keys;
+} new_keys;
+
+static void set_keys(void *arg)
+{
+    new_keys *n = arg;
+
+    rg_keys_free(n->server->keys);
+    n->server->keys = n->keys;
+    rg_free(n);
+}
+
+void rg_server_set_keys(rg_server *s, rg_keys *keys)
+{
+    new_keys *n = rg_malloc(sizeof *n);
+
+    if (!n) {
+        rg_keys_free(keys);             /* the old ones stay */
+        return;
+    }
+    *n = (new_keys){ s, keys };
+    rg_server_post(s, set_keys, n);
 }
 
 void rg_server_end_workers(rg_server *s)
@@ -1005,9 +889,7 @@ void rg_server_free(rg_server *s)
         s->routes = t->next;
         rg_free(t);
     }
-    for (char **key = s->api_keys; key && *key; key++)
-        rg_free(*key);
-    rg_free(s->api_keys);
+    rg_keys_free(s->keys);
     rg_free((char *)s->options.cors_origin);
     rg_free((char *)s->options.static_root);
     pthread_mutex_destroy(&s->lock);

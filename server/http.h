@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/keys.h"
+
 typedef struct rg_server rg_server;
 typedef struct rg_request rg_request;
 typedef struct rg_socket rg_socket;     /* one WebSocket */
@@ -28,8 +30,11 @@ typedef struct rg_server_options {
     const char *listen;                 /* addresses with commas between: "127.0.0.1", "0.0.0.0,::" */
     int port;                           /* 0: any free one, see rg_server_port() */
     size_t max_body_bytes;              /* more is 413 */
+    size_t max_memory_bytes;            /* for what all clients have sent, and again for answers not read: more is 503; 0: 1 GiB, or four bodies */
+    int max_connections;                /* more are refused with 503; 0: 4096, or what the limit of open files leaves */
+    int max_connections_per_address;    /* 0: a quarter of these, loopback addresses excepted */
     const char *cors_origin;            /* NULL: the origin guard; else CORS headers for this origin, and no guard */
-    const char *const *api_keys;        /* NULL-terminated; NULL: none needed. Else every request wants Authorization: Bearer KEY */
+    rg_keys *keys;                      /* taken over; NULL: none needed. Else every request wants one (keys.h) */
     const char *tls_cert, *tls_key;     /* both or none */
     const char *static_root;            /* files for what no route answers; NULL: none */
     const char *index_page;             /* GET / without a static_root: HTML */
@@ -39,10 +44,11 @@ typedef struct rg_server_options {
     void (*on_close)(void *user, rg_socket *s);
 } rg_server_options;
 
-/* Strings are copied. Sockets listen from now on, answers come once it runs. NULL, with the reason in error. */
+/* Strings are copied, keys taken over (also on failure). Sockets listen from now on, answers come once it runs. NULL, with the reason in error. */
 rg_server *rg_server_new(const rg_server_options *o, char *error, size_t error_size);
 void rg_server_run(rg_server *s);       /* on this thread until rg_server_stop() */
 void rg_server_stop(rg_server *s);      /* from any thread */
+void rg_server_set_keys(rg_server *s, rg_keys *keys);   /* new ones from now on, taken over; from any thread. Open connections stay */
 
 /*
  * The end has an order: once rg_server_run() has returned, rg_server_end_workers() waits for the handlers that still run (they use
@@ -62,7 +68,11 @@ enum {
     RG_ROUTE_WORKER  = 2,               /* the handler may take its time: it runs on a worker thread */
     RG_ROUTE_SOCKET  = 4,               /* a WebSocket starts here; handler may be NULL */
     RG_ROUTE_OPEN    = 8,               /* needs no API key */
-    RG_ROUTE_STREAM  = 16               /* the handler gets the head and holds the request; a thread then reads the body as it comes */
+    RG_ROUTE_STREAM  = 16,              /* the handler gets the head and holds the request; a thread then reads the body as it comes */
+    /* which keys may use it, besides those that may run everything, and for GET those that may read (keys.h): */
+    RG_ROUTE_ENDPOINT = 32,             /* those for endpoints */
+    RG_ROUTE_METRICS  = 64,             /* those for metrics */
+    RG_ROUTE_MODELS   = 128             /* those for models, and for other methods than GET only those */
 };
 
 typedef void rg_handler(rg_request *r, void *user);
@@ -82,6 +92,7 @@ const char *rg_request_param(const rg_request *r, int i);       /* decoded; i-th
 const char *rg_request_query(rg_request *r, const char *name);  /* the first of that name */
 const char *rg_request_header(const rg_request *r, const char *name);
 const char *rg_request_body(const rg_request *r, size_t *n_bytes);  /* NUL-terminated, never NULL */
+unsigned rg_request_may(const rg_request *r);                   /* RG_MAY_... of its key; RG_MAY_ALL when no keys are needed */
 
 /*
  * Of a route with RG_ROUTE_STREAM, which max_body_bytes does not bind: the next bytes of the body, on a thread that may wait. A

@@ -553,27 +553,39 @@ static bool is_loopback(const char *host)
     return !strcasecmp(host, "localhost") || ends_with(host, ".localhost") || !strcasecmp(host, "ip6-localhost");
 }
 
+/* Both names and ports, if the values have them. */
+static bool split_both(const char *host, const char *origin, char host_name[256], char origin_name[256], long *host_port, long *origin_port)
+{
+    const char *authority = strstr(origin, "://");
+    char copy[512];
+
+    if (!authority)
+        return false;                   /* "null" names nobody */
+    snprintf(copy, sizeof(copy), "%.*s", (int)strcspn(authority + 3, "/?#"), authority + 3);
+    char *at = strrchr(copy, '@');
+    split_host(at ? at + 1 : copy, origin_name, 256, origin_port);
+    split_host(host, host_name, 256, host_port);
+    return *host_name && *origin_name;
+}
+
 bool rg_origin_is_allowed(const char *host, const char *origin)
 {
     char host_name[256], origin_name[256];
-    const char *authority;
     long host_port, origin_port;
 
-    if (!host || !origin)
+    if (!host || !origin || !split_both(host, origin, host_name, origin_name, &host_port, &origin_port) || !is_loopback(host_name))
         return true;
-    authority = strstr(origin, "://");
-    if (!authority)
-        return true;                    /* "null" names nobody */
-    char copy[512];
-    snprintf(copy, sizeof(copy), "%.*s", (int)strcspn(authority + 3, "/?#"), authority + 3);
-    char *at = strrchr(copy, '@');
-    split_host(at ? at + 1 : copy, origin_name, sizeof(origin_name), &origin_port);
-    split_host(host, host_name, sizeof(host_name), &host_port);
-    if (!*host_name || !*origin_name || !is_loopback(host_name))
-        return true;
-    if (strcasecmp(host_name, origin_name))
+    return !strcasecmp(host_name, origin_name) && (host_port < 0 || origin_port < 0 || host_port == origin_port);
+}
+
+bool rg_origin_is_own(const char *host, const char *origin)
+{
+    char host_name[256], origin_name[256];
+    long host_port, origin_port;
+
+    if (!host || !split_both(host, origin, host_name, origin_name, &host_port, &origin_port))
         return false;
-    return host_port < 0 || origin_port < 0 || host_port == origin_port;
+    return !strcasecmp(host_name, origin_name) && (host_port < 0 || origin_port < 0 || host_port == origin_port);
 }
 
 int rg_route_match(const char *pattern, const char *path, const char *starts[4], size_t lengths[4])

@@ -72,6 +72,9 @@ const char *rg_cache_control(const char *path, int status);
 /* May a page at `origin` use the server that calls itself `host`? Either may be NULL. ComfyUI's guard of loopback servers. */
 bool rg_origin_is_allowed(const char *host, const char *origin);
 
+/* Is the page at `origin` one of this server's own? Unlike above, what cannot be told is not. */
+bool rg_origin_is_own(const char *host, const char *origin);
+
 /*
  * Does the path as sent fit the pattern? Parameters' places go to starts and lengths (up to 4).
  *   returns  number of parameters, or -1

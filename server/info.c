@@ -325,8 +325,8 @@ void comfy_add_info_routes(rg_comfy *f)
     rg_server_route(s, "GET", "/extensions", RG_ROUTE_WORKER, get_extensions, f);
     rg_server_route(s, "GET", "/i18n", 0, get_empty_object, f);
     rg_server_route(s, "GET", "/workflow_templates", 0, get_empty_object, f);
-    rg_server_route(s, "GET", "/models", 0, get_models, f);
-    rg_server_route(s, "GET", "/models/{folder}", RG_ROUTE_WORKER, get_models_folder, f);
+    rg_server_route(s, "GET", "/models", RG_ROUTE_MODELS, get_models, f);
+    rg_server_route(s, "GET", "/models/{folder}", RG_ROUTE_WORKER | RG_ROUTE_MODELS, get_models_folder, f);
     rg_server_route(s, "GET", "/experiment/models", 0, get_experiment_models, f);
     rg_server_route(s, "GET", "/experiment/models/{folder}", RG_ROUTE_WORKER, get_experiment_folder, f);
     rg_server_route(s, "GET", "/view_metadata/{folder}", RG_ROUTE_WORKER, get_view_metadata, f);

@@ -118,6 +118,11 @@ static void post_job(rg_request *r, void *user)
         return;
     }
     const char *name = json_object_get_string(get(body, "endpoint"));
+    if (!name && !(rg_request_may(r) & RG_MAY_RUN)) {
+        service_refuse(r, 403, NULL, "this key may call endpoints, and run no workflows of its own");
+        json_object_put(body);
+        return;
+    }
     if (name && !(e = service_endpoint(s, name))) {
         service_refuse(r, 404, "endpoint", "there is no endpoint %s", name);
         json_object_put(body);
@@ -559,7 +564,7 @@ static void get_health(rg_request *r, void *user)
     deep_check *d = NULL;
     pthread_t t;
 
-    if (!deep || strcmp(deep, "1") || !(d = rg_malloc(sizeof *d))) {
+    if (!deep || strcmp(deep, "1") || !rg_request_may(r) || !(d = rg_malloc(sizeof *d))) {
         respond_health(r, user, false);
         return;
     }
@@ -650,14 +655,14 @@ static void get_metrics(rg_request *r, void *user)
 void jobs_start(rg_service *s)
 {
     static const struct { const char *method, *pattern; int flags; rg_handler *handler; } routes[] = {
-        { "POST", "/jobs", RG_ROUTE_WORKER, post_job },
+        { "POST", "/jobs", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, post_job },
         { "GET", "/jobs", RG_ROUTE_WORKER, get_jobs },
-        { "GET", "/jobs/{id}", RG_ROUTE_WORKER, get_job },
-        { "DELETE", "/jobs/{id}", RG_ROUTE_WORKER, delete_job },
-        { "GET", "/jobs/{id}/events", RG_ROUTE_WORKER, get_events },
-        { "GET", "/jobs/{id}/outputs/{n}", RG_ROUTE_WORKER, get_output },
-        { "GET", "/endpoints", 0, get_endpoints },
-        { "GET", "/metrics", 0, get_metrics },
+        { "GET", "/jobs/{id}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_job },
+        { "DELETE", "/jobs/{id}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, delete_job },
+        { "GET", "/jobs/{id}/events", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_events },
+        { "GET", "/jobs/{id}/outputs/{n}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_output },
+        { "GET", "/endpoints", RG_ROUTE_ENDPOINT, get_endpoints },
+        { "GET", "/metrics", RG_ROUTE_METRICS, get_metrics },
         { "GET", "/health", RG_ROUTE_OPEN, get_health },
     };
 

@@ -34,6 +34,7 @@ void request_free(rg_request *r)
     rg_text_release(&r->headers);
     body_free(r->pipe);
     rg_free(r->bytes);
+    r->server->n_taken -= r->body_capacity;
     rg_free(r->body);
     rg_free(r->head_bytes);
     rg_free(r);
@@ -48,13 +49,15 @@ bool request_body_add(rg_request *r, const char *bytes, size_t n)
 
         if (r->head.content_length >= 0 && capacity > (size_t)r->head.content_length + 1 && r->n_body + n <= (size_t)r->head.content_length)
             capacity = (size_t)r->head.content_length + 1;
-        if (!(body = rg_realloc(r->body, capacity)))
+        if (r->server->n_taken + capacity - r->body_capacity > r->server->options.max_memory_bytes || !(body = rg_realloc(r->body, capacity)))
             return false;
+        r->server->n_taken += capacity - r->body_capacity;
         r->body = body;
         r->body_capacity = capacity;
     }
     memcpy(r->body + r->n_body, bytes, n);
     r->n_body += n;
+    r->n_received += n;
     r->body[r->n_body] = '\0';
     return true;
 }
@@ -95,6 +98,11 @@ const char *rg_request_body(const rg_request *r, size_t *n_bytes)
 {
     *n_bytes = r->n_body;
     return r->body ? r->body : "";
+}
+
+unsigned rg_request_may(const rg_request *r)
+{
+    return r->may;
 }
 
 bool rg_request_is_gone(const rg_request *r)

@@ -11,7 +11,7 @@ packages=(gcc g++ libc6-dev cmake ninja-build pkg-config
           libsentencepiece-dev    # T5's tokenizer
           libsqlite3-dev          # the server's job queue
           libwebsockets-dev       # sockets, event loop and TLS of the server
-          libssl-dev              # SHA-256
+          libssl-dev              # TLS, SHA-256
           libpng-dev libjpeg62-turbo-dev libwebp-dev)
 for argument in "$@"; do
     case $argument in

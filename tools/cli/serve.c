@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,14 +27,16 @@ static const char usage[] =
     "usage: rylagraph serve [--listen [ADDRESS,...]] [--port N] [--models DIR]... [--base-directory DIR]\n"
     "                       [--input-directory DIR] [--output-directory DIR] [--temp-directory DIR] [--user-directory DIR]\n"
     "                       [--api-key-file FILE] [--jobs-file FILE] [--front-end-root DIR] [--enable-cors-header [ORIGIN]]\n"
-    "                       [--max-upload-size MB] [--tls-keyfile FILE --tls-certfile FILE] [--multi-user]\n"
+    "                       [--max-upload-size MB] [--tls-key FILE --tls-cert FILE] [--multi-user]\n"
+    "                       [--max-connections N] [--max-connections-per-address N] [--max-request-memory MB]\n"
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
     "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
     "\n"
     "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Other flags of ComfyUI are accepted.\n"
-    "An address that other machines reach needs --api-key-file: one key per line, sent as \"Authorization: Bearer KEY\".\n";
+    "An address that other machines reach needs --api-key-file: one key per line, sent as \"Authorization: Bearer KEY\".\n"
+    "A line may name what its key may do: KEY [metrics|read|endpoints|run|models|all],... (docs/security.md). SIGHUP reads it anew.\n";
 
 /* ---- flags --------------------------------------------------------------------------------------------------------------- */
 
@@ -40,8 +44,8 @@ enum { MAX_LIST = 64 };
 
 typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
-        *tls_key, *tls_cert, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout;
-    int port, preview_size, threads, cache_lru;
+        *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout;
+    int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, help;
     const char *models[MAX_LIST], *extra_paths[MAX_LIST];
     const char *packs[MAX_LIST];
@@ -70,6 +74,8 @@ static const flag table[] = {
     { "--api-key-file", TEXT, F(api_key_file) }, { "--jobs-file", TEXT, F(jobs_file) },
     { "--front-end-root", TEXT, F(front_end_root) }, { "--enable-cors-header", MAYBE, F(cors), "*" },
     { "--max-upload-size", TEXT, F(max_upload) }, { "--tls-keyfile", TEXT, F(tls_key) }, { "--tls-certfile", TEXT, F(tls_cert) },
+    { "--tls-key", TEXT, F(tls_key) }, { "--tls-cert", TEXT, F(tls_cert) }, { "--max-request-memory", TEXT, F(max_memory) },
+    { "--max-connections", NUMBER, F(max_connections) }, { "--max-connections-per-address", NUMBER, F(max_per_address) },
     { "--multi-user", FLAG, F(is_multi_user) }, { "--preview-method", TEXT, F(preview_method) },
     { "--preview-size", NUMBER, F(preview_size) }, { "--disable-metadata", FLAG, F(is_metadata_off) },
     { "--cpu", FLAG, F(is_cpu) }, { "--device", TEXT, F(device) }, { "--dtype", TEXT, F(dtype) }, { "--threads", NUMBER, F(threads) },
@@ -219,26 +225,69 @@ static bool is_loopback(const char *listen)
     return is_all;
 }
 
-/* Keys of a file, one per line; "#" begins a comment. rg_names_free() them; NULL with a message. */
-static char **read_keys(const char *path)
+/* Keys of a file (server/keys.h); NULL with a message. */
+static rg_keys *read_keys(const char *path)
 {
     size_t n_bytes;
-    int n = 0;
-    char *text = rg_cli_read(path, &n_bytes), *rest = text, **keys = text ? rg_calloc(n_bytes / 2 + 2, sizeof(*keys)) : NULL;
+    char *text = rg_cli_read(path, &n_bytes), error[300];
+    rg_keys *keys = text ? rg_keys_read(text, n_bytes, error, sizeof error) : NULL;
 
-    for (char *line; keys && (line = strsep(&rest, "\n")); ) {
-        line += strspn(line, " \t");
-        line[strcspn(line, " \t\r#")] = '\0';
-        if (*line && (keys[n] = rg_strdup(line)))
-            n++;
-    }
+    if (text && !keys)
+        rg_cli_say("--api-key-file %s: %s", path, error);
+    if (text)
+        explicit_bzero(text, n_bytes);
     rg_free(text);
-    if (keys && !n) {
-        rg_cli_say("--api-key-file %s: no key in it", path);
-        rg_free(keys);
-        return NULL;
-    }
     return keys;
+}
+
+/* Reads the key file anew on SIGHUP: on a thread of its own, which waits for the signal. */
+typedef struct key_reader {
+    pthread_t thread;
+    bool is_there;
+    atomic_bool is_stopping;
+    rg_server *server;
+    const char *path;
+} key_reader;
+
+static void *key_reader_main(void *arg)
+{
+    key_reader *k = arg;
+    sigset_t hangup;
+    int signal;
+
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    while (sigwait(&hangup, &signal) == 0 && !atomic_load(&k->is_stopping)) {
+        rg_keys *keys = read_keys(k->path);
+
+        if (keys) {
+            rg_cli_say("%s: %d keys from now on", k->path, rg_keys_count(keys));
+            rg_server_set_keys(k->server, keys);
+        } else {
+            rg_cli_say("%s: the keys stay as they were", k->path);
+        }
+    }
+    return NULL;
+}
+
+/* Blocks SIGHUP for all threads that are started afterwards. */
+static void block_hangup(void)
+{
+    sigset_t hangup;
+
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &hangup, NULL);
+}
+
+static void key_reader_stop(key_reader *k)
+{
+    if (!k->is_there)
+        return;
+    atomic_store(&k->is_stopping, true);
+    pthread_kill(k->thread, SIGHUP);
+    pthread_join(k->thread, NULL);
+    k->is_there = false;
 }
 
 /* An absolute path (rg_free() it): own when given, else base/name. */
@@ -502,7 +551,9 @@ int rg_cli_serve(int argc, char **argv)
 {
     static flags o;
     int code = parse_flags(argc, argv, &o);
-    char *user_dir = NULL, **keys = NULL, text[1024];
+    char *user_dir = NULL, text[1024];
+    rg_keys *keys = NULL;
+    key_reader reader = { .path = o.api_key_file };
     rg_env *env = NULL;
     rg_ctx *ctx = NULL;
     rg_comfy *comfy = NULL;
@@ -511,7 +562,7 @@ int rg_cli_serve(int argc, char **argv)
     rg_executor *executor = NULL;
     rg_service *service = NULL;
     struct listeners heard;
-    double price = 0, timeout = 0;
+    double price = 0, timeout = 0, max_memory = 0;
     char data_flows[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
 
@@ -532,16 +583,19 @@ int rg_cli_serve(int argc, char **argv)
         c.max_upload_bytes = (size_t)(mb * 1048576);
         c.is_max_upload_float = true;
     }
-    if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout))
+    if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout) ||
+        set_positive("--max-request-memory", o.max_memory, &max_memory))
         return code;
     if (preview_method(o.preview_method, &c.preview_method))
         return code;
     if (!o.tls_key != !o.tls_cert) {
-        rg_cli_say("--tls-keyfile and --tls-certfile go together");
+        rg_cli_say("--tls-key and --tls-cert go together");
         return code;
     }
     if (o.api_key_file && !(keys = read_keys(o.api_key_file)))
         return code;
+    if (keys)
+        block_hangup();
     if (!keys && !is_loopback(o.listen)) {
         rg_cli_say("--listen %s can be reached from other machines: that needs --api-key-file FILE (one key per line)", o.listen);
         return code;
@@ -593,10 +647,12 @@ int rg_cli_serve(int argc, char **argv)
     }
     heard = (struct listeners){ comfy, service };
     const rg_server_options s = {
-        .listen = o.listen, .port = o.port, .max_body_bytes = c.max_upload_bytes, .cors_origin = o.cors, .api_keys = (const char *const *)keys,
+        .listen = o.listen, .port = o.port, .max_body_bytes = c.max_upload_bytes, .cors_origin = o.cors, .keys = keys,
+        .max_connections = o.max_connections, .max_connections_per_address = o.max_per_address, .max_memory_bytes = (size_t)(max_memory * 1048576),
         .tls_cert = o.tls_cert, .tls_key = o.tls_key, .static_root = o.front_end_root, .index_page = rg_index_page, .user = comfy,
         .on_open = rg_comfy_on_open, .on_text = rg_comfy_on_text, .on_close = rg_comfy_on_close,
     };
+    keys = NULL;                        /* the server's now */
     if (!(server = rg_server_new(&s, text, sizeof(text)))) {
         rg_cli_say("%s", text);
         goto done;
@@ -622,11 +678,15 @@ int rg_cli_serve(int argc, char **argv)
     running_server = server;
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
+    reader.server = server;
+    if (o.api_key_file)
+        reader.is_there = pthread_create(&reader.thread, NULL, key_reader_main, &reader) == 0;
     fprintf(stderr, "rylagraph: listening on %s, port %d\n", o.listen, rg_server_port(server));
     code = RG_EXIT_DONE;
     if (!o.is_quick_test)
         rg_server_run(server);
 done:
+    key_reader_stop(&reader);
     rg_server_end_workers(server);
     rg_service_stop(service);
     rg_executor_stop(executor);
@@ -638,7 +698,7 @@ done:
         empty_folder(env->temp_dir);
     rg_ctx_free(ctx);
     rg_env_free(env);
-    rg_names_free(keys);
+    rg_keys_free(keys);
     rg_free(user_dir);
     return code;
 }
