@@ -26,7 +26,10 @@ cp README.md LICENSE $tree/
 
 # What the machine it runs on must bring: the C library, and NVIDIA's driver and libraries. Everything else travels along.
 stays='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libresolv|libcuda|libcudart|libcublas.*|libcudnn.*|libnv.*|libnccl)\.so'
-ldd $tree/bin/rylagraph | awk '$2 == "=>" && $3 ~ /^\// {print $1, $3}' | sort -u | while read -r soname path; do
+# libcurl is loaded on first use: ldd of the program does not know it
+curl=$(ldconfig -p | awk '$1 == "libcurl.so.4" && $NF ~ /^\// {print $NF; exit}')
+[ -n "$curl" ] || { echo "tools/bundle.sh: libcurl.so.4 is not here" >&2; exit 1; }
+{ echo "libcurl.so.4 $curl"; ldd $tree/bin/rylagraph "$curl" | awk '$2 == "=>" && $3 ~ /^\// {print $1, $3}'; } | sort -u | while read -r soname path; do
     if [[ $soname =~ $stays ]]; then continue; fi
     install -m 755 "$path" "$tree/lib/$soname"
     strip --strip-unneeded "$tree/lib/$soname"

@@ -7,6 +7,7 @@ set -euo pipefail
 
 packages=(gcc g++ libc6-dev cmake ninja-build pkg-config
           libjson-c-dev           # workflows, reports
+          libcurl4-openssl-dev    # downloads, webhooks
           libdnnl-dev             # matmul and convolution on the CPU
           libsentencepiece-dev    # T5's tokenizer
           libsqlite3-dev          # the server's job queue
