@@ -129,6 +129,8 @@ struct rg_server {
     bool is_peer_limit_given;
     peer *peers[1024];                  /* by hash of their address */
     route *routes, **routes_end;
+    route moving;                       /* method NULL: there are none */
+    rg_has_route *has_moving;
     conn *conns;
     rg_socket *sockets;                 /* newest first */
     atomic_bool is_stopping;

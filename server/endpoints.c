@@ -3,7 +3,6 @@
  * handlers run on worker threads (decoding a picture takes its time), the job on the executor's, and one thread here, the
  * answerer, encodes what came out and minds the clock, so that neither of the others waits for it.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +21,7 @@
 #include "server/cost.h"
 #include "server/service_inside.h"
 
-enum { MAX_IMAGE_BYTES = 10 << 20, MAX_TEMPLATE_BYTES = 4 << 20, JPEG_QUALITY = 95 };
+enum { MAX_IMAGE_BYTES = 10 << 20, JPEG_QUALITY = 95 };
 
 double service_now(void)
 {
@@ -76,137 +75,6 @@ void service_refuse(rg_request *r, int status, const char *field, const char *fo
     if (field && *field)
         add_text(o, "field", field);
     rg_respond_json(r, status, o);
-}
-
-/* ---- templates ------------------------------------------------------------------------------------------------------------- */
-
-static char *read_file(const char *path, size_t most, size_t *n_bytes)
-{
-    FILE *f = fopen(path, "rb");
-    struct stat st;
-    char *bytes = NULL;
-
-    *n_bytes = 0;
-    if (f && fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size <= most && (bytes = rg_malloc((size_t)st.st_size + 1))) {
-        *n_bytes = fread(bytes, 1, (size_t)st.st_size, f);
-        bytes[*n_bytes] = '\0';
-    }
-    if (f)
-        fclose(f);
-    return bytes;
-}
-
-/* Classes of the graph that the node table lacks, each once. NULL: none (or no memory). */
-static char *missing_classes(struct json_object *graph)
-{
-    rg_text t = { 0 };
-
-    json_object_object_foreach(graph, id, node) {
-        const char *class_type = json_object_get_string(get(node, "class_type"));
-        (void)id;
-        if (!class_type || rg_node_find(class_type) || (t.data && strstr(t.data, class_type)))
-            continue;
-        rg_text_format(&t, "%s%s", t.n_bytes ? ", " : "", class_type);
-    }
-    return t.n_bytes ? rg_text_take(&t) : NULL;
-}
-
-static void say(char *text, size_t text_size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void say(char *text, size_t text_size, const char *format, ...)
-{
-    const size_t used = strlen(text);
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text + used, text_size - used, format, args);
-    va_end(args);
-}
-
-static endpoint *find_route(rg_service *s, const char *route)
-{
-    for (int i = 0; i < s->n_endpoints; i++) {
-        if (!strcmp(s->endpoints[i].route, route))
-            return &s->endpoints[i];
-    }
-    return NULL;
-}
-
-endpoint *service_endpoint(rg_service *s, const char *name)
-{
-    for (int i = 0; i < s->n_endpoints; i++) {
-        if (!strcmp(s->endpoints[i].name, name) || !strcmp(s->endpoints[i].route, name))
-            return &s->endpoints[i];
-    }
-    return NULL;
-}
-
-static void read_template(rg_service *s, rg_ctx *c, const char *path, char *text, size_t text_size)
-{
-    endpoint e = { .service = s };
-    struct json_object *root = NULL;
-    rg_template *t = NULL;
-
-    rg_ctx_reset(c);
-    if (!(e.text = read_file(path, MAX_TEMPLATE_BYTES, &e.n_text)) || rg_json_parse(c, e.text, e.n_text, &root) < 0) {
-        say(text, text_size, "%s: %s\n", path, c->error ? c->message : "cannot be read");
-        rg_free(e.text);
-        return;
-    }
-    if (!rg_template_is(root)) {        /* a plain workflow: not for us */
-        json_object_put(root);
-        rg_free(e.text);
-        return;
-    }
-    if (rg_template_open(c, root, &t) < 0) {
-        say(text, text_size, "%s: %s\n", path, c->message);
-        rg_free(e.text);
-        return;
-    }
-    e.name = rg_strdup(t->name);
-    e.route = t->route ? rg_strdup(t->route) : rg_asprintf("/%s", t->name);
-    e.timeout = t->timeout ? json_object_get_double(t->timeout) : s->options.timeout_seconds;
-    e.missing = missing_classes(t->graph);
-    endpoint *grown = e.name && e.route ? rg_realloc(s->endpoints, (size_t)(s->n_endpoints + 1) * sizeof e) : NULL;
-    if (grown)
-        s->endpoints = grown;
-    if (!grown || e.route[0] != '/' || find_route(s, e.route)) {
-        say(text, text_size, "%s: %s\n", path, !grown ? "out of memory" : e.route[0] != '/' ? "\"route\" must begin with /" : "its route is taken");
-        rg_free(e.name);
-        rg_free(e.route);
-        rg_free(e.text);
-        rg_free(e.missing);
-    } else {
-        s->endpoints[s->n_endpoints++] = e;
-    }
-    rg_template_free(t);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void read_folder(rg_service *s, rg_ctx *c, const char *folder, char *text, size_t text_size)
-{
-    DIR *dir = opendir(folder);
-    char *names[512];
-    int n = 0;
-
-    for (struct dirent *d; dir && n < 512 && (d = readdir(dir)); ) {
-        const size_t length = strlen(d->d_name);
-        if (d->d_name[0] != '.' && length > 5 && !strcmp(d->d_name + length - 5, ".json") && (names[n] = rg_strdup(d->d_name)))
-            n++;
-    }
-    if (dir)
-        closedir(dir);
-    qsort(names, (size_t)n, sizeof *names, by_name);
-    for (int i = 0; i < n; i++) {
-        char *path = rg_asprintf("%s/%s", folder, names[i]);
-        if (path)
-            read_template(s, c, path, text, text_size);
-        rg_free(path);
-        rg_free(names[i]);
-    }
 }
 
 /* ---- pictures in requests --------------------------------------------------------------------------------------------------- */
@@ -403,7 +271,7 @@ static void finish_call(rg_service *s, rg_ctx *c, call *out, struct json_object 
         return;
     }
     struct json_object *api = rg_prompt_json(p);
-    if ((classes = missing_classes(api))) {
+    if ((classes = service_missing_classes(api))) {
         refuse(out, 501, NULL, "this server does not have the nodes %s", classes);
         rg_free(classes);
         rg_prompt_free(p);
@@ -518,7 +386,7 @@ void call_read(rg_service *s, endpoint *e, rg_request *r, struct json_object *bo
     rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
     const char *format;
 
-    *out = (call){ .endpoint = e ? e->name : NULL, .timeout = e ? e->timeout : s->options.timeout_seconds };
+    *out = (call){ .endpoint = e ? e->name : NULL, .timeout = e && e->timeout > 0 ? e->timeout : s->options.timeout_seconds };
     if (!c)
         refuse(out, 503, NULL, "no memory for this request");
     else if (!json_object_is_type(body, json_type_object))
@@ -633,7 +501,7 @@ int service_output(const rg_job *j, int n, const char *format, uint8_t **bytes, 
     struct json_object *result = j->result ? json_tokener_parse(j->result) : NULL, *files = get(result, "files");
     struct json_object *file = json_object_is_type(files, json_type_array) && n >= 0 ? json_object_array_get_idx(files, (size_t)n) : NULL;
     const char *path = json_object_get_string(get(file, "path"));
-    uint8_t *saved = path ? (uint8_t *)read_file(path, (size_t)1 << 32, n_bytes) : NULL;
+    uint8_t *saved = path ? (uint8_t *)service_read_file(path, (size_t)1 << 32, n_bytes) : NULL;
     int ret = 0;
 
     if (!path || !saved) {
@@ -873,9 +741,14 @@ static void run_call(rg_service *s, endpoint *e, rg_request *r)
 
 static void post_endpoint(rg_request *r, void *user)
 {
-    endpoint *e = user;
+    rg_service *s = user;
+    endpoint *e = service_endpoint_at(s, rg_request_path(r), rg_request_header(r, "host"));
 
-    run_call(e->service, e, r);
+    if (e)
+        run_call(s, e, r);
+    else                                /* gone since the request came in */
+        rg_respond_error(r, 404);
+    endpoint_release(e);
 }
 
 static void post_workflow(rg_request *r, void *user)
@@ -888,16 +761,12 @@ static void post_workflow(rg_request *r, void *user)
 rg_service *rg_service_new(const rg_service_options *o, char *text, size_t text_size)
 {
     rg_service *s = rg_calloc(1, sizeof *s);
-    rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
     pthread_condattr_t monotonic;
     struct timespec t;
 
     *text = '\0';
-    if (!s || !c) {
-        rg_ctx_free(c);
-        rg_free(s);
+    if (!s)
         return NULL;
-    }
     s->options = *o;
     if (!(s->options.timeout_seconds > 0))
         s->options.timeout_seconds = 120;
@@ -910,9 +779,12 @@ rg_service *rg_service_new(const rg_service_options *o, char *text, size_t text_
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    for (const char *const *dir = o->workflow_dirs; dir && *dir; dir++)
-        read_folder(s, c, *dir, text, text_size);
-    rg_ctx_free(c);
+    pthread_mutex_init(&s->templates_lock, NULL);
+    s->watcher_fd = -1;
+    s->first_notes = text;
+    s->first_notes_size = text_size;
+    templates_read(s);
+    s->first_notes = NULL;
     return s;
 }
 
@@ -925,13 +797,11 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
 {
     s->server = server;
     s->queue = q;
-    for (int i = 0; i < s->n_endpoints; i++) {
-        s->endpoints[i].service = s;
-        rg_server_route(server, "POST", s->endpoints[i].route, RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN | RG_ROUTE_ENDPOINT, post_endpoint, &s->endpoints[i]);
-    }
+    rg_server_moving_routes(server, "POST", service_has_route, RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, post_endpoint, s);
     rg_server_route(server, "POST", "/workflow", RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN, post_workflow, s);
     jobs_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
+    templates_start(s);
 }
 
 void rg_service_on_job(void *user, const rg_job_event *e)
@@ -956,6 +826,7 @@ void rg_service_stop(rg_service *s)
 {
     if (!s || !s->queue)
         return;
+    templates_stop(s);
     pthread_mutex_lock(&s->lock);
     s->is_stopping = true;
     while (s->waiting) {
@@ -976,13 +847,8 @@ void rg_service_free(rg_service *s)
 {
     if (!s)
         return;
-    for (int i = 0; i < s->n_endpoints; i++) {
-        rg_free(s->endpoints[i].name);
-        rg_free(s->endpoints[i].route);
-        rg_free(s->endpoints[i].text);
-        rg_free(s->endpoints[i].missing);
-    }
-    rg_free(s->endpoints);
+    templates_stop(s);
+    templates_free(s);
     while (s->logs) {                   /* their streams have ended: rg_service_stop() */
         job_log *l = s->logs;
         s->logs = l->next;
@@ -993,5 +859,6 @@ void rg_service_free(rg_service *s)
     }
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->templates_lock);
     rg_free(s);
 }

@@ -83,6 +83,16 @@ typedef void rg_handler(rg_request *r, void *user);
  */
 void rg_server_route(rg_server *s, const char *method, const char *pattern, int flags, rg_handler *handler, void *user);
 
+/* The i-th of them in the order they were added; false: there are not so many. */
+bool rg_server_route_at(const rg_server *s, int i, const char **method, const char **pattern, int *flags);
+
+/*
+ * Routes that come and go while the server runs, all of one method and one handler: has_route is asked on the loop thread (it must not
+ * wait) when no route of the table fits. The host is the one the client named, NULL: none. One set per server.
+ */
+typedef bool rg_has_route(void *user, const char *path, const char *host);
+void rg_server_moving_routes(rg_server *s, const char *method, rg_has_route *has_route, int flags, rg_handler *handler, void *user);
+
 /* ---- a request ------------------------------------------------------------------------------------------------------------------ */
 
 /* All borrowed for the life of the request; NULL when not there. Names of headers in lower case. Query values are decoded. */

@@ -149,6 +149,7 @@ static void post_job(rg_request *r, void *user)
             service_accepted(s, r, id, &c, ret == 0 ? 202 : 200);
     }
     call_release(&c);
+    endpoint_release(e);
     json_object_put(owned);
     json_object_put(body);
 }
@@ -532,12 +533,15 @@ static void respond_health(rg_request *r, rg_service *s, bool is_deep)
     json_object_object_add(o, "queued", json_object_new_int64(counts.queued));
     json_object_object_add(o, "running", json_object_new_int64(counts.running));
     if (is_deep) {
+        endpoint **endpoints = service_endpoints(s);
         list = json_object_new_array();
-        for (int i = 0; i < s->n_endpoints; i++) {
+        for (endpoint **e = endpoints; e && *e; e++) {
             bool is_ready;
-            json_object_array_add(list, endpoint_json(s, &s->endpoints[i], true, &is_ready));
+            json_object_array_add(list, endpoint_json(s, *e, true, &is_ready));
         }
+        service_endpoints_free(endpoints);
         json_object_object_add(o, "endpoints", list);
+        json_object_object_add(o, "problems", service_template_problems(s));
     }
     rg_respond_json(r, 200, o);
 }
@@ -584,16 +588,24 @@ static void get_endpoints(rg_request *r, void *user)
 {
     rg_service *s = user;
     struct json_object *list = json_object_new_array(), *o = json_object_new_object();
+    endpoint **endpoints = service_endpoints(s);
 
-    for (int i = 0; i < s->n_endpoints; i++) {
+    for (endpoint **at = endpoints; at && *at; at++) {
         bool is_ready;
-        struct json_object *e = endpoint_json(s, &s->endpoints[i], false, &is_ready), *root = json_tokener_parse(s->endpoints[i].text);
+        struct json_object *e = endpoint_json(s, *at, false, &is_ready), *root = json_tokener_parse((*at)->text), *rows;
         json_object_object_add(e, "description", json_object_get(get(root, "description")));
-        json_object_object_add(e, "parameters", json_object_get(get(root, "parameters")));
+        json_object_object_add(e, "timeout", json_object_new_double((*at)->timeout > 0 ? (*at)->timeout : s->options.timeout_seconds));
+        json_object_object_add(e, "one_of", json_object_get(get(root, "one_of")));
+        rows = get(root, "parameters");
+        for (size_t i = 0; rows && i < json_object_array_length(rows); i++)
+            json_object_object_del(json_object_array_get_idx(rows, i), "targets");      /* the graph's business */
+        json_object_object_add(e, "parameters", json_object_get(rows));
         json_object_array_add(list, e);
         json_object_put(root);
     }
+    service_endpoints_free(endpoints);
     json_object_object_add(o, "endpoints", list);
+    json_object_object_add(o, "problems", service_template_problems(s));
     rg_respond_json(r, 200, o);
 }
 
@@ -661,7 +673,7 @@ void jobs_start(rg_service *s)
         { "DELETE", "/jobs/{id}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, delete_job },
         { "GET", "/jobs/{id}/events", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_events },
         { "GET", "/jobs/{id}/outputs/{n}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_output },
-        { "GET", "/endpoints", RG_ROUTE_ENDPOINT, get_endpoints },
+        { "GET", "/endpoints", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_endpoints },
         { "GET", "/metrics", RG_ROUTE_METRICS, get_metrics },
         { "GET", "/health", RG_ROUTE_OPEN, get_health },
     };

@@ -48,6 +48,8 @@ static void allowed_methods(rg_server *s, const char *path, char out[128])
         for (int i = 0; i < 6; i++)
             is_there[i] |= !strcmp(order[i], t->method) || (!strcmp(order[i], "HEAD") && !strcmp(t->method, "GET"));
     }
+    for (int i = 0; i < 6 && s->moving.method; i++)
+        is_there[i] |= !strcmp(order[i], s->moving.method) && s->has_moving(s->moving.user, path, NULL);
     out[0] = '\0';
     for (int i = 0; i < 6; i++)
         if (is_there[i])
@@ -78,6 +80,9 @@ const route *route_find(rg_server *s, rg_request *r)
         }
         return t;
     }
+    if (s->moving.method && !strcmp(s->moving.method, method) &&
+        s->has_moving(s->moving.user, r->head.path, rg_http_field_value(&r->head, "host")))
+        return &s->moving;
     return NULL;
 }
 
@@ -149,4 +154,24 @@ bool route_admit(rg_server *s, rg_request *r)
         rg_respond_error(r, 401);
     }
     return false;
+}
+
+bool rg_server_route_at(const rg_server *s, int i, const char **method, const char **pattern, int *flags)
+{
+    const route *t = s->routes;
+
+    while (t && i-- > 0)
+        t = t->next;
+    if (!t)
+        return false;
+    *method = t->method;
+    *pattern = t->pattern;
+    *flags = t->flags;
+    return true;
+}
+
+void rg_server_moving_routes(rg_server *s, const char *method, rg_has_route *has_route, int flags, rg_handler *handler, void *user)
+{
+    s->moving = (route){ NULL, method, "", flags, handler, user };
+    s->has_moving = has_route;
 }

@@ -16,11 +16,14 @@ typedef struct rg_service_options {
     const char *gpu;                    /* X-GPU-Type and the price's key; NULL: "CPU" */
     double usd_per_second;              /* 0: by the table of cost.h */
     double timeout_seconds;             /* of synchronous calls, where the template has none of its own; 0: 120 */
+    void (*report)(void *user, const char *line);       /* a template file that came, changed, went or is no good; from any thread */
+    void *report_user;
 } rg_service_options;
 
 /*
  * Reads the templates and checks them against the node table; one that is broken is left out, with a line in text per file.
- * What o points to must outlive it. NULL if no memory.
+ * From rg_service_start() on the folders are watched: a file that comes, changes or goes needs no restart, and one that is broken
+ * leaves its last good version in service. What o points to must outlive it. NULL if no memory.
  */
 rg_service *rg_service_new(const rg_service_options *o, char *text, size_t text_size);
 void rg_service_free(rg_service *s);

@@ -1,21 +1,25 @@
-/* Shared by endpoints.c (named endpoints, synchronous answers) and jobs.c (/jobs, /health, /metrics). */
+/* Shared by templates.c (which endpoints there are), endpoints.c (calls and synchronous answers) and jobs.c (/jobs, /health, /metrics). */
 #ifndef RG_SERVER_SERVICE_INSIDE_H
 #define RG_SERVER_SERVICE_INSIDE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "graph/template.h"
+#include "server/http_parse.h"
 #include "server/service.h"
 
-/* One template file. */
+/* One version of a template file: never changed, shared by those who use it, endpoint_release() by each. */
 typedef struct endpoint {
-    rg_service *service;
+    atomic_int n_holders;
     char *name, *route;
     char *text;                         /* the file: parsed anew for each call, which then owns its graph */
     size_t n_text;
-    double timeout;
+    double timeout;                     /* seconds; 0: it has none of its own */
     char *missing;                      /* classes that this program does not have, ", " between; NULL: none */
 } endpoint;
+
+typedef struct template_file template_file;             /* templates.c */
 
 typedef enum answer_format { ANSWER_JPEG, ANSWER_PNG, ANSWER_WEBP } answer_format;
 
@@ -56,12 +60,19 @@ struct rg_service {
     rg_service_options options;
     const char *gpu;
     double price;                       /* USD per second */
-    endpoint *endpoints;
-    int n_endpoints;
     rg_server *server;
     rg_queue *queue;
     rg_executor *executor;
     double started;                     /* wall */
+
+    pthread_mutex_t templates_lock;     /* of files; the loop thread takes it, so nobody holds it for long */
+    template_file *files;
+    int n_files;
+    pthread_t watcher;                  /* the only thread that changes files, once it runs */
+    bool has_watcher;
+    int watcher_fd;                     /* an eventfd that ends it */
+    char *first_notes;                  /* where notes go before the watcher runs; then NULL: to options.report */
+    size_t first_notes_size;
 
     pthread_mutex_t lock;               /* all below */
     pthread_cond_t changed;
@@ -100,7 +111,28 @@ int service_output(const rg_job *j, int n, const char *format, uint8_t **bytes, 
                    size_t text_size);
 int service_n_outputs(const rg_job *j);
 
+/* A regular file of at most so many bytes, with a NUL behind it; rg_free() it. NULL: it is none, too large, or no memory. */
+char *service_read_file(const char *path, size_t most, size_t *n_bytes);
+
+/* ---- templates.c ---------------------------------------------------------------------------------------------------- */
+
+void templates_read(rg_service *s);     /* the folders as they are now; s->server NULL: built-in routes are not known yet */
+void templates_start(rg_service *s);    /* watch them */
+void templates_stop(rg_service *s);
+void templates_free(rg_service *s);
+
+/* An endpoint by its name or route, by the path and host of a request; endpoint_release() it. NULL: there is none. */
 endpoint *service_endpoint(rg_service *s, const char *name);
+endpoint *service_endpoint_at(rg_service *s, const char *path, const char *host);
+bool service_has_route(void *service, const char *path, const char *host);      /* a rg_has_route */
+void endpoint_release(endpoint *e);
+
+endpoint **service_endpoints(rg_service *s);            /* all, NULL-terminated; service_endpoints_free() them; NULL: no memory */
+void service_endpoints_free(endpoint **list);
+struct json_object *service_template_problems(rg_service *s);   /* [{"file", "problem", "route": what its last good version serves}] */
+
+/* Classes of the graph that the node table lacks, each once, ", " between; rg_free() it. NULL: none. */
+char *service_missing_classes(struct json_object *graph);
 
 void jobs_start(rg_service *s);         /* its routes */
 void jobs_on_job(rg_service *s, const rg_job_event *e);

@@ -73,7 +73,8 @@ static void write_text(const char *name, const char *text)
 /* Once for all tests: models/demo, workflows/ of the source folder and three odd ones. */
 static bool start(void)
 {
-    char text[2000], input[80], output[80], state[80], flows[80];
+    static char flows[80];              /* the service keeps it */
+    char text[2000], input[80], output[80], state[80];
     static const char *models[1], *dirs[3];
 
     if (server)
@@ -367,6 +368,120 @@ TEST(workflow)
     rg_free(body);
     free(a.all);
     json_object_put(t);
+}
+
+/* Waits until GET path says so (or, absent, does not any more). */
+static void wait_text(const char *path, const char *text, bool is_there)
+{
+    for (int i = 0; i < 500; i++) {
+        answer a = call("GET", path, NULL, "");
+        const bool has = strstr(a.body, text) != NULL;
+        free(a.all);
+        if (has == is_there)
+            return;
+        usleep(20000);
+    }
+    test_fail(__FILE__, __LINE__, "%s %s \"%s\"", path, is_there ? "never says" : "still says", text);
+}
+
+static void write_small_template(const char *name, const char *route, const char *parameter)
+{
+    char *text = rg_asprintf("{\"name\": \"%s\", \"route\": \"%s\", \"parameters\": [{\"name\": \"%s\", \"type\": \"int\", \"default\": 16, "
+                             "\"min\": 1, \"max\": 64, \"targets\": [\"1.width\"]}], \"graph\": {\"1\": {\"class_type\": \"EmptyImage\", "
+                             "\"inputs\": {\"width\": 16, \"height\": 16, \"batch_size\": 1, \"color\": 255}}, \"2\": {\"class_type\": \"SaveImage\", "
+                             "\"inputs\": {\"images\": [\"1\", 0], \"filename_prefix\": \"small\"}}}}", name, route, parameter);
+    char *path = rg_asprintf("workflows/%s.json", name);
+
+    write_text(path, text);
+    rg_free(path);
+    rg_free(text);
+}
+
+TEST(files_that_come_and_go)
+{
+    char path[200];
+
+    CHECK(start());
+    answer a = call("POST", "/small", NULL, "{}");
+    check_status(&a, 404, "not there yet");
+    free(a.all);
+    write_small_template("small", "/small", "width");
+    wait_text("/endpoints", "\"/small\"", true);
+    a = call("POST", "/small", NULL, "{\"width\": 20, \"size\": 3}");
+    check_status(&a, 200, "small");
+    CHECK_STR(header(&a, "X-Ignored-Fields"), "size");
+    free(a.all);
+    a = call("GET", "/small", NULL, "");
+    check_status(&a, 405, "GET of an endpoint");
+    CHECK_STR(header(&a, "Allow"), "POST");
+    free(a.all);
+
+    write_small_template("small", "/small", "size");         /* changed */
+    wait_text("/endpoints", "\"size\"", true);
+    a = call("POST", "/small", NULL, "{\"size\": 21, \"width\": 3}");
+    check_status(&a, 200, "small, changed");
+    CHECK_STR(header(&a, "X-Ignored-Fields"), "width");
+    free(a.all);
+
+    write_text("workflows/small.json", "{\"graph\": {}, \"parameters\": [");     /* broken: the version before stays */
+    wait_text("/endpoints", "\"file\": \"small.json\"", true);
+    a = call("POST", "/small", NULL, "{\"size\": 22}");
+    check_status(&a, 200, "small, broken");
+    free(a.all);
+    write_small_template("small", "/small", "edge");
+    wait_text("/endpoints", "\"file\": \"small.json\"", false);
+    check_refused("/small", "{\"edge\": 65}", 400, "edge", "the most allowed is 64");
+
+    write_small_template("small-too", "/small", "width");    /* its route is taken, until the other goes */
+    wait_text("/endpoints", "its route /small is taken by", true);
+    snprintf(path, sizeof path, "%s/workflows/small.json", dir);
+    unlink(path);
+    wait_text("/endpoints", "its route /small is taken by", false);
+    check_refused("/small", "{\"width\": 65}", 400, "width", "the most allowed is 64");
+    snprintf(path, sizeof path, "%s/workflows/small-too.json", dir);
+    unlink(path);
+    wait_text("/endpoints", "\"/small\"", false);
+    a = call("POST", "/small", NULL, "{}");
+    check_status(&a, 404, "gone");
+    free(a.all);
+}
+
+/* One host for each endpoint, as the first deployments had: POST / there. */
+static void a_host_per_endpoint(void)
+{
+    static const struct { const char *host; int status; } hosts[] = {
+        { "ws--ryla-comfyui-comfyui-odd.modal.run", 501 }, { "ws--x-flux-dev.modal.run:443", 400 }, { "odd", 501 },
+        { "ws--xodd.modal.run", 404 }, { "127.0.0.1:1", 404 },
+    };
+
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        const int fd = open_client();
+        char request[200];
+        snprintf(request, sizeof request, "POST / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", hosts[i].host);
+        CHECK(send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request));
+        answer a = read_answer(fd);
+        check_status(&a, hosts[i].status, hosts[i].host);
+        free(a.all);
+    }
+}
+
+TEST(files_against_the_node_table)
+{
+    CHECK(start());
+    write_small_template("taken", "/jobs", "width");
+    write_text("workflows/no-input.json", "{\"parameters\": [{\"name\": \"w\", \"type\": \"int\", \"default\": 1, \"targets\": [\"1.breadth\"]}], "
+               "\"graph\": {\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {\"breadth\": 1}}}}");
+    write_text("workflows/no-type.json", "{\"parameters\": [{\"name\": \"w\", \"type\": \"string\", \"default\": \"x\", \"targets\": [\"1.width\"]}], "
+               "\"graph\": {\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {\"width\": \"x\"}}}}");
+    write_text("workflows/no-link.json", "{\"parameters\": [], \"graph\": {\"1\": {\"class_type\": \"SaveImage\", "
+               "\"inputs\": {\"filename_prefix\": \"x\"}}}}");
+    write_text("workflows/no-output.json", "{\"parameters\": [], \"graph\": {\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {}}}}");
+    wait_text("/endpoints", "a EmptyImage has no input breadth", true);
+    wait_text("/endpoints", "target 1.width is of type INT", true);
+    wait_text("/endpoints", "node 1 (SaveImage): Required input is missing: images", true);
+    wait_text("/endpoints", "no-output.json", true);
+    wait_text("/endpoints", "its route /jobs is taken by the server itself", true);
+    a_host_per_endpoint();
 }
 
 static void wait_for(const char *path, const char *state)

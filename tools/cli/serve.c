@@ -378,6 +378,12 @@ static void on_job(void *user, const rg_job_event *e)
     rg_service_on_job(l->service, e);
 }
 
+static void report(void *user, const char *line)
+{
+    (void)user;
+    rg_cli_say("%s", line);
+}
+
 /* ---- the command ---------------------------------------------------------------------------------------------------------------- */
 
 static int preview_method(const char *name, rg_preview_method *out)
@@ -636,7 +642,7 @@ int rg_cli_serve(int argc, char **argv)
     snprintf(data_flows, sizeof(data_flows), "%s/workflows", rg_cli_data_dir());
     const char *const flows[] = { o.workflows ? o.workflows : data_flows, NULL };
     const rg_service_options v = { .env = env, .workflow_dirs = flows, .gpu = gpu_name(&o, ctx), .usd_per_second = price,
-                                   .timeout_seconds = timeout };
+                                   .timeout_seconds = timeout, .report = report };
     if (!(service = rg_service_new(&v, text, sizeof(text)))) {
         rg_cli_say("out of memory");
         goto done;
