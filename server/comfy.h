@@ -39,7 +39,4 @@ void rg_comfy_on_job(void *user, const rg_job_event *e);
 void rg_comfy_start(rg_comfy *f, rg_server *s, rg_queue *q);
 void rg_comfy_set_executor(rg_comfy *f, rg_executor *x);        /* before the server runs */
 
-/* The page that GET / gives without --front-end-root. */
-extern const char rg_index_page[];
-
 #endif

@@ -37,7 +37,6 @@ typedef struct rg_server_options {
     rg_keys *keys;                      /* taken over; NULL: none needed. Else every request wants one (keys.h) */
     const char *tls_cert, *tls_key;     /* both or none */
     const char *static_root;            /* files for what no route answers; NULL: none */
-    const char *index_page;             /* GET / without a static_root: HTML */
     void *user;                         /* for the three below, which run on the loop thread */
     void (*on_open)(void *user, rg_socket *s);
     void (*on_text)(void *user, rg_socket *s, const char *text, size_t n_bytes);

@@ -124,9 +124,6 @@ void route_none(rg_server *s, rg_request *r)
         if (s->options.static_root)
             rg_respond_header(r, "Allow", "GET,HEAD");
         rg_respond_error(r, s->options.static_root ? 405 : 404);
-    } else if (s->options.index_page && !s->options.static_root && !strcmp(r->head.path, "/")) {
-        rg_respond_header(r, "Cache-Control", "no-cache");
-        rg_respond(r, 200, "text/html; charset=utf-8", s->options.index_page, strlen(s->options.index_page));
     } else {
         serve_static(s, r);
     }

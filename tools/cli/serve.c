@@ -19,6 +19,7 @@
 #include "graph/json_text.h"
 #include "graph/pack.h"
 #include "server/comfy.h"
+#include "server/page.h"
 #include "server/service.h"
 #include "server/yaml.h"
 #include "tools/cli/cli.h"
@@ -655,7 +656,7 @@ int rg_cli_serve(int argc, char **argv)
     const rg_server_options s = {
         .listen = o.listen, .port = o.port, .max_body_bytes = c.max_upload_bytes, .cors_origin = o.cors, .keys = keys,
         .max_connections = o.max_connections, .max_connections_per_address = o.max_per_address, .max_memory_bytes = (size_t)(max_memory * 1048576),
-        .tls_cert = o.tls_cert, .tls_key = o.tls_key, .static_root = o.front_end_root, .index_page = rg_index_page, .user = comfy,
+        .tls_cert = o.tls_cert, .tls_key = o.tls_key, .static_root = o.front_end_root, .user = comfy,
         .on_open = rg_comfy_on_open, .on_text = rg_comfy_on_text, .on_close = rg_comfy_on_close,
     };
     keys = NULL;                        /* the server's now */
@@ -673,6 +674,7 @@ int rg_cli_serve(int argc, char **argv)
                                     .cache_entries = o.cache_lru, .is_cache_off = o.is_cache_none };
     rg_comfy_start(comfy, server, queue);
     rg_service_start(service, server, queue);
+    rg_page_start(server, !o.front_end_root);
     if (!(executor = rg_executor_start(&x))) {
         rg_cli_say("cannot start the thread that runs jobs");
         goto done;
