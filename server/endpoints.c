@@ -799,6 +799,7 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     s->queue = q;
     rg_server_moving_routes(server, "POST", service_has_route, RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, post_endpoint, s);
     rg_server_route(server, "POST", "/workflow", RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN, post_workflow, s);
+    workflow_check_start(s);
     jobs_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
     templates_start(s);

@@ -10,7 +10,9 @@
 #include <time.h>
 
 #include "graph/json_text.h"
+#include "graph/prompt.h"
 #include "server/service_inside.h"
+#include "server/thumbnail.h"
 
 static struct json_object *get(struct json_object *o, const char *key)
 {
@@ -30,6 +32,28 @@ static void add_number(struct json_object *o, const char *key, double v)
 }
 
 /* ---- a job for clients ------------------------------------------------------------------------------------------------------- */
+
+/* What was asked for, for people: the first text that a text encoder of the graph is given, cut to some 300 bytes. NULL: none. */
+static struct json_object *first_text(struct json_object *graph)
+{
+    if (!json_object_is_type(graph, json_type_object))
+        return NULL;
+    json_object_object_foreach(graph, id, node) {
+        struct json_object *text = get(get(node, "inputs"), "text");
+        const char *class_type = json_object_get_string(get(node, "class_type")), *s = json_object_get_string(text);
+        (void)id;
+        if (!json_object_is_type(text, json_type_string) || !class_type || !strstr(class_type, "TextEncode") || !*s)
+            continue;
+        size_t n = strlen(s);
+        if (n > 300) {
+            n = 300;
+            while (n && ((unsigned char)s[n] & 0xc0) == 0x80)       /* not inside a character */
+                n--;
+        }
+        return json_object_new_string_len(s, (int)n);
+    }
+    return NULL;
+}
 
 static struct json_object *job_json(rg_service *s, const rg_job *j)
 {
@@ -59,8 +83,11 @@ static struct json_object *job_json(rg_service *s, const rg_job *j)
         json_object_object_add(o, "steps", json_object_new_int64(j->total));
     }
     json_object_object_add(o, "seed", json_object_get(get(request, "seed")));
+    json_object_object_add(o, "model", json_object_get(get(request, "model")));
+    json_object_object_add(o, "text", first_text(get(request, "prompt")));
     if (j->state >= RG_JOB_DONE) {
         struct json_object *outputs = json_object_new_array(), *seconds = json_object_new_object();
+        struct json_object *result = j->result ? json_tokener_parse(j->result) : NULL, *files = get(result, "files");
         const double total = service_seconds(j, &load, &compute, &wait);
         const int n = service_n_outputs(j);
         add_number(o, "ended", j->ended);
@@ -76,8 +103,11 @@ static struct json_object *job_json(rg_service *s, const rg_job *j)
             json_object_object_add(output, "n", json_object_new_int(i));
             snprintf(text, sizeof text, "/jobs/%.80s/outputs/%d", j->id, i);
             add_text(output, "url", text);
+            const char *path = json_object_get_string(get(json_object_array_get_idx(files, (size_t)i), "path"));
+            add_text(output, "content_type", rg_content_type(path ? path : ""));
             json_object_array_add(outputs, output);
         }
+        json_object_put(result);
         json_object_object_add(o, "outputs", outputs);
         if (j->error)
             add_text(o, "error", j->error);
@@ -190,7 +220,8 @@ static void get_jobs(rg_request *r, void *user)
     const unsigned active = 1u << RG_JOB_QUEUED | 1u << RG_JOB_RUNNING;
     unsigned states = 31;
     struct json_object *list = json_object_new_array(), *o;
-    int n_active = 0, n = 0;
+    rg_queue_counts counts;
+    int n = 0;
 
     if (state) {
         states = 0;
@@ -204,16 +235,16 @@ static void get_jobs(rg_request *r, void *user)
             return;
         }
     }
+    rg_queue_count(s->queue, &counts);
+    const int n_active = (states & 1u << RG_JOB_QUEUED ? (int)counts.queued : 0) + (states & 1u << RG_JOB_RUNNING ? (int)counts.running : 0);
     for (int i = 0; i < 2; i++) {
         rg_job **jobs = NULL;
         const unsigned part = states & (i == 0 ? active : ~active);
         if (!part || n >= limit)
             continue;
-        const int skip = i == 0 ? 0 : offset > n_active ? offset - n_active : 0;
-        const int got = rg_queue_list(s->queue, part, true, i == 0 ? -1 : limit - n, skip, &jobs);
-        if (i == 0)
-            n_active = got > 0 ? got : 0;
-        for (int k = i == 0 ? offset : 0; k < got && n < limit; k++, n++)
+        const int skip = i == 0 ? offset : offset > n_active ? offset - n_active : 0;
+        const int got = rg_queue_list(s->queue, part, true, limit - n, skip, &jobs);
+        for (int k = 0; k < got; k++, n++)
             json_object_array_add(list, job_json(s, jobs[k]));
         rg_jobs_free(jobs);
     }
@@ -241,14 +272,48 @@ static void delete_job(rg_request *r, void *user)
     rg_job_free(j);
 }
 
-/* As it was saved, or as another kind of picture with ?format=. */
+/* The graph that ran, in API form: what a client can post again. */
+static void get_workflow(rg_request *r, void *user)
+{
+    rg_job *j = named_job(user, r);
+    rg_ctx *c = j ? rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL) : NULL;
+    struct json_object *request = NULL;
+
+    if (c && rg_json_parse(c, j->request, strlen(j->request), &request) == 0)       /* keeps 64-bit seeds */
+        rg_respond_json_text(r, 200, rg_json_dump(get(request, "prompt"), 0));
+    else if (j)
+        rg_respond_error(r, 500);
+    json_object_put(request);
+    rg_ctx_free(c);
+    rg_job_free(j);
+}
+
+/* What was made does not change: a client that has it already is told so without looking at the file. */
+static bool is_known(rg_request *r, const rg_job *j, const char *kind)
+{
+    const char *known = rg_request_header(r, "if-none-match");
+    char etag[200];
+
+    snprintf(etag, sizeof etag, "\"%.80s-%.6f-%s-%s\"", j->id, j->ended, rg_request_param(r, 1), kind);
+    for (char *p = etag + 1; p[1]; p++) {
+        if (*p < '!' || *p == '"' || *p > '~')
+            *p = '_';
+    }
+    rg_respond_header(r, "ETag", etag);
+    rg_respond_header(r, "Cache-Control", "private, no-cache");
+    return known && strstr(known, etag);
+}
+
+/* As it was saved, as another kind of picture with ?format=, or as a small one with ?width=. */
 static void get_output(rg_request *r, void *user)
 {
-    const char *format = rg_request_query(r, "format"), *n_text = rg_request_param(r, 1), *content_type;
+    const char *format = rg_request_query(r, "format"), *n_text = rg_request_param(r, 1), *width_text = rg_request_query(r, "width");
+    const char *content_type, *small_type;
     rg_job *j = named_job(user, r);
-    uint8_t *bytes = NULL;
-    size_t n_bytes;
-    char text[300], *end;
+    uint8_t *bytes = NULL, *small = NULL;
+    size_t n_bytes, n_small;
+    char text[300], *end, *width_end = NULL;
+    const long width = width_text ? strtol(width_text, &width_end, 10) : 0;
     const long n = strtol(n_text, &end, 10);
 
     if (!j)
@@ -259,8 +324,16 @@ static void get_output(rg_request *r, void *user)
         service_refuse(r, 409, NULL, "the job is %s", rg_job_state_name(j->state));
     } else if (format && strcmp(format, "jpeg") && strcmp(format, "png") && strcmp(format, "webp")) {
         service_refuse(r, 400, "format", "format is %s, possible are jpeg, png and webp", format);
-    } else if (service_output(j, (int)n, format, &bytes, &n_bytes, &content_type, text, sizeof text) < 0) {
+    } else if (width_text && (*width_end || width < 1 || width > RG_THUMBNAIL_MAX)) {
+        service_refuse(r, 400, "width", "width is %s, possible are 1 to %d", width_text, RG_THUMBNAIL_MAX);
+    } else if (is_known(r, j, width_text ? width_text : format ? format : "")) {
+        rg_respond_empty(r, 304);
+    } else if (service_output(j, (int)n, width ? NULL : format, &bytes, &n_bytes, &content_type, text, sizeof text) < 0) {
         service_refuse(r, 404, NULL, "%s", text);
+    } else if (width && !strncmp(content_type, "image/", 6) && rg_thumbnail(bytes, n_bytes, (int)width, &small, &n_small, &small_type) == 0) {
+        rg_respond(r, 200, small_type, small, n_small);
+        rg_free(small);
+        rg_free(bytes);
     } else {
         service_headers(user, r, j, NULL);
         rg_respond(r, 200, content_type, bytes, n_bytes);
@@ -583,6 +656,32 @@ static void get_health(rg_request *r, void *user)
     }
 }
 
+/* What a form may offer for a parameter: the models folder whose files it names, or the list it chooses from. */
+static void add_choices(struct json_object *parameter, struct json_object *graph)
+{
+    struct json_object *targets = get(parameter, "targets");
+    const char *target = json_object_is_type(targets, json_type_array) ? json_object_get_string(json_object_array_get_idx(targets, 0)) : NULL;
+    const char *type = json_object_get_string(get(parameter, "type"));
+    const char *dot = target ? strchr(target, '.') : NULL;
+    char *node = dot && type && !strcmp(type, "string") ? rg_strndup(target, (size_t)(dot - target)) : NULL;
+    const char *class_type = node ? json_object_get_string(get(get(graph, node), "class_type")) : NULL;
+    const rg_node *n = class_type ? rg_node_find(class_type) : NULL;
+
+    for (const rg_input *in = n ? n->inputs : NULL; in && in->kind != RG_INPUT_END; in++) {
+        if (strcmp(in->name, dot + 1))
+            continue;
+        if (in->kind == RG_INPUT_FILE && in->source && !strncmp(in->source, "models:", 7))
+            add_text(parameter, "folder", in->source + 7);
+        if (in->kind == RG_INPUT_COMBO && in->options && !get(parameter, "choices")) {
+            struct json_object *list = json_object_new_array();
+            for (const char *const *o = in->options; *o; o++)
+                json_object_array_add(list, json_object_new_string(*o));
+            json_object_object_add(parameter, "choices", list);
+        }
+    }
+    rg_free(node);
+}
+
 /* The endpoints with their parameters: what a page makes forms from. */
 static void get_endpoints(rg_request *r, void *user)
 {
@@ -596,9 +695,9 @@ static void get_endpoints(rg_request *r, void *user)
         json_object_object_add(e, "description", json_object_get(get(root, "description")));
         json_object_object_add(e, "timeout", json_object_new_double((*at)->timeout > 0 ? (*at)->timeout : s->options.timeout_seconds));
         json_object_object_add(e, "one_of", json_object_get(get(root, "one_of")));
-        rows = get(root, "parameters");
+        rows = get(root, "parameters");         /* with their targets: they read a job's parameters back from its graph */
         for (size_t i = 0; rows && i < json_object_array_length(rows); i++)
-            json_object_object_del(json_object_array_get_idx(rows, i), "targets");      /* the graph's business */
+            add_choices(json_object_array_get_idx(rows, i), get(root, "graph"));
         json_object_object_add(e, "parameters", json_object_get(rows));
         json_object_array_add(list, e);
         json_object_put(root);
@@ -672,6 +771,7 @@ void jobs_start(rg_service *s)
         { "GET", "/jobs/{id}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_job },
         { "DELETE", "/jobs/{id}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, delete_job },
         { "GET", "/jobs/{id}/events", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_events },
+        { "GET", "/jobs/{id}/workflow", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_workflow },
         { "GET", "/jobs/{id}/outputs/{n}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_output },
         { "GET", "/endpoints", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_endpoints },
         { "GET", "/metrics", RG_ROUTE_METRICS, get_metrics },

@@ -7,6 +7,23 @@
 #include "engine/core/ctx.h"
 #include "server/conn.h"
 
+/* A browser's WebSocket cannot send Authorization, but it can ask for protocols: "rylagraph, bearer.KEY", the key in base64url. */
+static unsigned authorize_protocols(const rg_keys *k, const char *protocols)
+{
+    const char *at = protocols ? strstr(protocols, "bearer.") : NULL;
+    const size_t n = at ? strcspn(at + 7, ", \t") : 0;
+    char text[1032], key[1024];
+
+    if (!n || n > 1024)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        text[i] = at[7 + i] == '-' ? '+' : at[7 + i] == '_' ? '/' : at[7 + i];
+    memset(text + n, '=', 3);
+    text[n + (4 - n % 4) % 4] = '\0';
+    const int n_key = lws_b64_decode_string(text, key, sizeof key);
+    return n_key > 0 ? rg_keys_find(k, key, (size_t)n_key) : 0;
+}
+
 /* What the request's key may do; without keys everybody may do everything. */
 static void authorize(const rg_server *s, rg_request *r)
 {
@@ -14,6 +31,8 @@ static void authorize(const rg_server *s, rg_request *r)
     bool is_basic = false;
 
     r->may = s->keys ? rg_keys_authorize(s->keys, rg_http_field_value(&r->head, "authorization"), &is_basic) : RG_MAY_ALL;
+    if (!r->may && r->route && (r->route->flags & RG_ROUTE_SOCKET))
+        r->may = authorize_protocols(s->keys, rg_http_field_value(&r->head, "sec-websocket-protocol"));
     /* a browser adds a password that it knows to what any page asks for: only this server's own pages may use it */
     if (is_basic && ((site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0) ||
                      (origin && !rg_origin_is_own(rg_http_field_value(&r->head, "host"), origin))))

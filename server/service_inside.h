@@ -135,6 +135,7 @@ struct json_object *service_template_problems(rg_service *s);   /* [{"file", "pr
 char *service_missing_classes(struct json_object *graph);
 
 void jobs_start(rg_service *s);         /* its routes */
+void workflow_check_start(rg_service *s);
 void jobs_on_job(rg_service *s, const rg_job_event *e);
 void jobs_stop(rg_service *s);
 

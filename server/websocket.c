@@ -100,8 +100,8 @@ bool socket_begin(conn *c, rg_request *r)
         conn_kill(c);
         return true;
     }
-    rg_text_format(&t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-                   accept);
+    rg_text_format(&t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
+                   accept, has_word(rg_request_header(r, "sec-websocket-protocol"), "rylagraph") ? "Sec-WebSocket-Protocol: rylagraph\r\n" : "");
     out_bytes *b = t.is_failed ? NULL : out_bytes_new(t.data, t.n_bytes);
     conn_send(c, b);
     out_bytes_unref(b);

@@ -101,7 +101,8 @@ export async function request(path, options = {}) {
     if (key) headers.Authorization = 'Bearer ' + key
     let r
     try {
-      r = await fetch(path, { ...options, headers, cache: options.cache || 'no-cache' })
+      // no credentials: a browser would ask for a password of its own
+      r = await fetch(path, { ...options, headers, credentials: 'omit', cache: options.cache || 'no-cache' })
     } catch (e) {
       if (e.name === 'AbortError') throw e
       throw new Refused(0, 'the server does not answer')
