@@ -24,8 +24,8 @@ export function toast(text, isBad) {
 // ---- JSON whose whole numbers may have 64 bits: those above 2^53 live as '\u0001#digits' and go back out as they came.
 const MARK = '\u0001#'
 export function parse(text) {
-  return JSON.parse(text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (s) =>
-    s[0] === '"' || Number.isSafeInteger(+s) ? s : '"\\u0001#' + s + '"'))
+  return JSON.parse(text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (s) =>
+    !/^-?\d{16,}$/.test(s) || Number.isSafeInteger(+s) ? s : '"\\u0001#' + s + '"'))
 }
 export const write = (v, indent) => JSON.stringify(v, null, indent).replace(/"\\u0001#(-?\d+)"/g, '$1')
 export const isBig = (v) => typeof v === 'string' && v.startsWith(MARK)

@@ -13,7 +13,7 @@ export function namesIn(folder) {
 
 function range(s) {
   const low = s.min !== undefined && s.min !== null, high = s.max !== undefined && s.max !== null && (isBig(s.max) ? 1e19 : s.max) < 1e9
-  return low && high ? `${show(s.min)} to ${show(s.max)}` : low && s.min !== 0 ? `from ${show(s.min)}` : high ? `up to ${show(s.max)}` : ''
+  return low && high ? `${show(s.min)}–${show(s.max)}` : low && s.min !== 0 ? `from ${show(s.min)}` : high ? `to ${show(s.max)}` : ''
 }
 
 function imageField(s, id, input) {
@@ -65,7 +65,7 @@ export function field(s) {
   const id = 'f' + ++n_fields, label = s.label || title(s.name), start = s.default
   const isSeed = s.type === 'int' && /(^|_)seed$/.test(s.name)
   const f = { name: s.name }
-  const error = h('p', { class: 'error', id: id + 'e', hidden: true }), hints = [s.description, isSeed ? '' : range(s)].filter(Boolean).join('; ')
+  const error = h('p', { class: 'error', id: id + 'e', hidden: true }), hints = s.description, span = isSeed ? '' : range(s)
   const hint = hints && h('p', { class: 'hint', id: id + 'd', title: hints }, hints)
   const common = { id, name: s.name, required: s.required, 'aria-describedby': [hint && id + 'd', id + 'e'].filter(Boolean).join(' ') }
   let control, focus, extra
@@ -128,7 +128,7 @@ export function field(s) {
       control.dispatchEvent(new Event('input', { bubbles: true }))
     })
   } else {
-    control = s.long ? h('textarea', { ...common, rows: 2, spellcheck: false }) : h('input', { ...common, type: 'text', autocomplete: 'off', spellcheck: false })
+    control = s.long ? h('textarea', { ...common, rows: s.required || s.name === 'prompt' ? 3 : 1, spellcheck: false }) : h('input', { ...common, type: 'text', autocomplete: 'off', spellcheck: false })
     if (s.long) {
       control.addEventListener('input', () => grow(control))
       new ResizeObserver((seen) => seen[0].contentRect.width && grow(control)).observe(control)
@@ -144,7 +144,7 @@ export function field(s) {
   f.check ||= () => s.required && f.get() === '' ? 'something is needed here' : ''
   f.set(start)
   ;(focus || control).addEventListener('input', () => f.error(''))
-  const name = h('label', { for: id }, label, s.required && h('span', { class: 'need', title: 'required' }, '\u00a0*'))
+  const name = h('label', { for: id }, label, s.required && h('span', { class: 'need', title: 'required' }, '\u00a0*'), span && h('small', {}, ' ', span))
   f.focus = () => (focus || control).focus()
   f.element = s.type === 'boolean' ? h('div', { class: 'field check' }, control, name, hint, error)
     : h('div', { class: 'field' + (s.long || s.type === 'image' ? ' wide' : '') }, name, extra && extra.tagName === 'BUTTON' ? h('div', { class: 'row' }, control, extra) : control,

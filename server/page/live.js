@@ -50,8 +50,9 @@ export async function refresh() {
     }
     setOnline(true)
   } catch (e) {
-    if (!e.status) setOnline(false)
+    if (e.status === 0) setOnline(false)
     else state.error = e.message
+    if (e.status === undefined) console.error(e)
   }
   isAsking = false
   changed()
