@@ -18,7 +18,7 @@ static unsigned char *read_all(const char *path, size_t *n_bytes)
 {
     FILE *f = fopen(path, "rb");
     unsigned char *bytes = NULL;
-    long n;
+    long n = 0;
 
     if (!f || fseek(f, 0, SEEK_END) || (n = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) || !(bytes = malloc((size_t)n + 1)) ||
         fread(bytes, 1, (size_t)n, f) != (size_t)n)
