@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/media/picture.h"
+
 static const char *const type_names[] = { "string", "int", "float", "boolean", "image" };
 
 bool rg_template_is(struct json_object *root)
@@ -109,7 +111,8 @@ static int read_strings(rg_ctx *c, const rg_template *t, const char *who, const 
 static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_param *p)
 {
     static const char *const keys[] = { "name", "type", "required", "default", "min", "max", "step", "choices", "aliases",
-                                        "empty_means_default", "format", "prepend", "targets", "description", NULL };
+                                        "empty_means_default", "replace", "scales", "format", "prepend", "targets", "description",
+                                        NULL };
     struct json_object *value;
     const char *input;
     char who[160];
@@ -151,6 +154,20 @@ static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_par
         return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"format\" and \"prepend\" are for strings", t->name, p->name);
     if (json_object_object_get_ex(row, "choices", &p->choices) && (ret = read_strings(c, t, p->name, "choices", p->choices)) < 0)
         return ret;
+    if (json_object_object_get_ex(row, "replace", &p->replace)) {
+        if (!json_object_is_type(p->replace, json_type_object))
+            return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"replace\" must be an object", t->name, p->name);
+        json_object_object_foreach(p->replace, from, to) {
+            snprintf(who, sizeof who, "template %.50s, parameter %.40s: what replaces %.30s", t->name, p->name, from);
+            if ((ret = check_value(c, p, to, who)) < 0)
+                return ret;
+        }
+    }
+    if (json_object_object_get_ex(row, "scales", &value)) {
+        p->scales = json_object_get_string(value);
+        if (p->type != RG_PARAM_FLOAT)
+            return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"scales\" is for floats", t->name, p->name);
+    }
     if (json_object_object_get_ex(row, "aliases", &p->aliases) && (ret = read_strings(c, t, p->name, "aliases", p->aliases)) < 0)
         return ret;
     if (!json_object_object_get_ex(row, "targets", &p->targets))
@@ -162,9 +179,9 @@ static int read_param(rg_ctx *c, rg_template *t, struct json_object *row, rg_par
         if (!target_inputs(t->graph, target, &input))
             return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: the graph has no node for target \"%s\"", t->name, p->name, target);
     }
-    if (p->is_required == (p->default_value != NULL))
+    if (p->scales ? p->is_required || p->default_value != NULL : p->is_required == (p->default_value != NULL))
         return rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: either \"required\" or a \"default\", not %s", t->name, p->name,
-                       p->is_required ? "both" : "neither");
+                       p->scales ? "with \"scales\"" : p->is_required ? "both" : "neither");
     snprintf(who, sizeof who, "template %.60s, parameter %.60s: the default", t->name, p->name);
     return p->default_value ? check_value(c, p, p->default_value, who) : 0;
 }
@@ -202,6 +219,11 @@ int rg_template_open(rg_ctx *c, struct json_object *root, rg_template **out)
     }
     for (int i = 0; i < t->n_params && ret == 0; i++)
         ret = read_param(c, t, json_object_array_get_idx(rows, (size_t)i), &t->params[i]);
+    for (int i = 0; i < t->n_params && ret == 0; i++) {
+        const rg_param *p = t->params[i].scales ? rg_template_find(t, t->params[i].scales) : NULL;
+        if (t->params[i].scales && (!p || p->type != RG_PARAM_IMAGE))
+            ret = rg_fail(c, RG_ERR_FORMAT, "template %s, parameter %s: \"scales\" must name a parameter of type image", t->name, t->params[i].name);
+    }
     if (ret == 0 && json_object_object_get_ex(root, "one_of", &t->one_of)) {
         bool is_good = json_object_is_type(t->one_of, json_type_array);
         for (size_t i = 0; is_good && i < json_object_array_length(t->one_of); i++) {
@@ -348,6 +370,8 @@ int rg_template_set(rg_ctx *c, rg_template *t, const char *name, const char *tex
 
     if (!p)
         return c->error;
+    if (p->replace && json_object_object_get_ex(p->replace, text, &value))
+        return keep_value(c, p, json_object_get(value));
     if (p->empty_means_default && !*text)
         return 0;
     if (!(value = value_from_text(p, text))) {
@@ -368,8 +392,11 @@ int rg_template_set_json(rg_ctx *c, rg_template *t, const char *name, struct jso
     if (!(p = begin_set(c, t, name)))
         return c->error;
     if (json_object_is_type(value, json_type_string)) {
+        struct json_object *other;
         if (p->empty_means_default && !json_object_get_string_len(value))
             return 0;
+        if (p->replace && json_object_object_get_ex(p->replace, json_object_get_string(value), &other))
+            return keep_value(c, p, json_object_get(other));
         if (p->type == RG_PARAM_STRING || p->type == RG_PARAM_IMAGE)
             return keep_value(c, p, json_object_get(value));
         struct json_object *read = value_from_text(p, json_object_get_string(value));
@@ -427,14 +454,53 @@ static int write_value(rg_ctx *c, rg_template *t, rg_param *p)
     return ret;
 }
 
-int rg_template_check(rg_ctx *c, rg_template *t)
+/* In pixels; < 0 with a failure. */
+static int shortest_edge(rg_ctx *c, rg_env *env, const char *name)
+{
+    rg_picture *picture = NULL;
+    char *path = NULL, text[400];
+    int ret = rg_env_input_path(env, name, &path, text, sizeof text);
+
+    if (ret < 0)
+        return rg_fail(c, ret, "%s", text);
+    if ((ret = rg_picture_load(c, path, &picture)) == 0)
+        ret = (int)(picture->width < picture->height ? picture->width : picture->height);
+    rg_picture_free(picture);
+    rg_free(path);
+    return ret;
+}
+
+/* A factor becomes pixels: the factor times the shortest edge, to the nearest whole number. */
+static int scale_value(rg_ctx *c, rg_template *t, rg_param *p, rg_env *env)
+{
+    const rg_param *image = rg_template_find(t, p->scales);
+    const char *picture = json_object_get_string(image->value ? image->value : image->default_value);
+    const int edge = shortest_edge(c, env, picture ? picture : "");
+
+    if (edge < 0)
+        return edge;
+    struct json_object *pixels = json_object_new_int64((int64_t)llround(json_object_get_double(p->value) * edge));
+    if (!pixels)
+        return rg_fail(c, RG_ERR_NOMEM, "out of memory for parameter %s", p->name);
+    json_object_put(p->value);
+    p->value = pixels;
+    return 0;
+}
+
+int rg_template_check(rg_ctx *c, rg_template *t, rg_env *env, const char **field)
 {
     char missing[512] = "";
+    const char *unused;
     size_t used = 0;
     int ret = 0;
 
+    if (!field)
+        field = &unused;
+    *field = NULL;
     for (int i = 0; i < t->n_params && used < sizeof missing; i++) {
         const rg_param *p = &t->params[i];
+        if (p->is_required && !p->value && !used)
+            *field = p->name;
         if (p->is_required && !p->value)
             used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", p->name);
     }
@@ -450,12 +516,21 @@ int rg_template_check(rg_ctx *c, rg_template *t)
             if (used < sizeof missing)
                 used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", k ? " or " : "", p->name);
         }
-        if (!is_there)
+        if (!is_there && json_object_array_length(names)) {
+            *field = json_object_get_string(json_object_array_get_idx(names, 0));
             return rg_fail(c, RG_ERR_INVALID, "%s is required", missing);
+        }
     }
     for (int i = 0; i < t->n_params && ret == 0; i++) {
-        if (t->params[i].value)
-            ret = write_value(c, t, &t->params[i]);
+        rg_param *p = &t->params[i];
+        if (!p->value)
+            continue;
+        if (p->scales)
+            ret = scale_value(c, t, p, env);
+        if (ret == 0)
+            ret = write_value(c, t, p);
+        if (ret < 0)
+            *field = p->name;
     }
     return ret;
 }

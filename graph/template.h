@@ -7,7 +7,7 @@
 
 #include <json-c/json.h>
 
-#include "engine/core/ctx.h"
+#include "graph/env.h"
 
 typedef enum rg_param_type { RG_PARAM_STRING, RG_PARAM_INT, RG_PARAM_FLOAT, RG_PARAM_BOOLEAN,
     RG_PARAM_IMAGE                      /* a name in the input folder; a server also takes a picture's bytes in base64 */
@@ -22,6 +22,8 @@ typedef struct rg_param {
     struct json_object *choices;        /* array of strings, or NULL */
     struct json_object *aliases;        /* array of strings, or NULL */
     struct json_object *targets;        /* array of "NODE.INPUT" */
+    struct json_object *replace;        /* {"GPU": "CUDA"}: texts that stand for another value, or NULL */
+    const char *scales;                 /* the value is multiplied by the shortest edge of this image parameter's picture; NULL: no */
     const char *format;                 /* text around the value, "character-{}.safetensors"; NULL: none */
     bool is_prepended;                  /* the value and a space go before the text at the targets */
     const char *description;            /* or NULL */
@@ -67,8 +69,9 @@ rg_param *rg_template_find(rg_template *t, const char *name);
 
 /*
  * Once all are set: writes them into the graph, in the table's order. RG_ERR_INVALID naming the required parameters that are
- * missing.
+ * missing; *field (may be NULL) is then the name of the first of them, or of the one that is wrong, else NULL.
+ *   env   where pictures are looked for that a parameter with "scales" measures
  */
-int rg_template_check(rg_ctx *c, rg_template *t);
+int rg_template_check(rg_ctx *c, rg_template *t, rg_env *env, const char **field);
 
 #endif

@@ -234,8 +234,8 @@ static bool pick_format(rg_request *r, struct json_object *body, const char **fo
     return true;
 }
 
-/* Is anything that validation found a model file that is not there? Its details then. */
-static const char *missing_file(struct json_object *answer, struct json_object *graph)
+/* Is anything that validation found a model file that is not there? Its details then, and NODE.INPUT of where it is named. */
+static const char *missing_file(struct json_object *answer, struct json_object *graph, char *target, size_t target_size)
 {
     struct json_object *nodes = get(answer, "node_errors");
 
@@ -250,16 +250,33 @@ static const char *missing_file(struct json_object *answer, struct json_object *
             if (strcmp(json_object_get_string(get(e, "type")), "value_not_in_list") || !input)
                 continue;
             for (const rg_input *in = type->inputs; in && in->kind != RG_INPUT_END; in++) {
-                if (in->kind == RG_INPUT_FILE && !strcmp(in->name, input))
+                if (in->kind == RG_INPUT_FILE && !strcmp(in->name, input)) {
+                    snprintf(target, target_size, "%s.%s", id, input);
                     return json_object_get_string(get(e, "details"));
+                }
             }
         }
     }
     return NULL;
 }
 
+/* The parameter that was written to this place: of several, the last one that was given. NULL: it stands in the graph. */
+static const char *param_of(const rg_template *t, const char *target)
+{
+    const char *name = NULL;
+
+    for (int i = 0; i < t->n_params; i++) {
+        for (size_t k = 0; k < json_object_array_length(t->params[i].targets); k++) {
+            if (t->params[i].value && !strcmp(json_object_get_string(json_object_array_get_idx(t->params[i].targets, k)), target))
+                name = t->params[i].name;
+        }
+    }
+    return name;
+}
+
 /* Validate the graph as it will run; makes the stored request, or refuses. */
-static void finish_call(rg_service *s, rg_ctx *c, call *out, struct json_object *graph, const char *format, struct json_object *body)
+static void finish_call(rg_service *s, rg_ctx *c, call *out, rg_template *t, struct json_object *graph, const char *format,
+                        struct json_object *body)
 {
     struct json_object *answer = NULL;
     rg_prompt *p = NULL;
@@ -287,17 +304,22 @@ static void finish_call(rg_service *s, rg_ctx *c, call *out, struct json_object 
         }
     }
     if (rg_prompt_validate(s->options.env, p, &answer) < 0) {
-        const char *file = missing_file(answer, rg_prompt_json(p));
+        char target[200] = "";
+        const char *file = missing_file(answer, rg_prompt_json(p), target, sizeof target);
         int n = 0;
         char *text = rg_prompt_explain(s->options.env, p, &n);
         if (text && *text)
             text[strlen(text) - 1] = '\0';
-        refuse(out, file ? 404 : 400, out->endpoint ? NULL : "workflow", "%s", text && *text ? text : file ? file : "the workflow is not valid");
+        refuse(out, file ? 404 : 400, !t ? "workflow" : file ? param_of(t, target) : NULL, "%s", text && *text ? text : file ? file : "the workflow is not valid");
         rg_free(text);
     } else {
         out->request = json_object_new_object();
         json_object_object_add(out->request, "prompt", json_object_get(rg_prompt_json(p)));
-        json_object_object_add(out->request, "extra_data", json_object_new_object());
+        struct json_object *extra = json_object_new_object(), *info = json_object_new_object();
+        if (rg_prompt_workflow(p))      /* the editor's form goes into the pictures that are saved, as from its own page */
+            json_object_object_add(info, "workflow", json_object_get(rg_prompt_workflow(p)));
+        json_object_object_add(extra, "extra_pnginfo", info);
+        json_object_object_add(out->request, "extra_data", extra);
         add_text(out->request, "format", format);
         json_object_object_add(out->request, "metadata", json_object_new_boolean(json_object_get_boolean(get(body, "metadata"))));
         /* what headers tell: the seed and the model that the graph really uses */
@@ -359,9 +381,10 @@ static void read_endpoint_call(rg_service *s, rg_ctx *c, endpoint *e, call *out,
         const char *const *k = own;
         while (*k && strcmp(*k, key))
             k++;
-        if (rg_template_find(t, key))
+        const rg_param *p = rg_template_find(t, key);
+        if (p && (!strcmp(p->name, key) || !get(body, p->name)))
             set_field(s, c, out, t, key, value);
-        else if (!*k)
+        else if (p || !*k)              /* also an alias beside the name itself, which wins */
             rg_text_format(&ignored, "%s%.60s", ignored.n_bytes ? ", " : "", key);
         if (out->status || ignored.n_bytes > 1000)
             break;
@@ -373,12 +396,30 @@ static void read_endpoint_call(rg_service *s, rg_ctx *c, endpoint *e, call *out,
         if (!p->value && p->type == RG_PARAM_INT && !strcmp(p->name, "seed"))
             p->value = json_object_new_int64((int64_t)random_seed(p));
     }
-    if (!out->status && rg_template_check(c, t) < 0)
-        refuse(out, 400, NULL, "%s", c->message);
+    const char *field = NULL;
+    if (!out->status && rg_template_check(c, t, s->options.env, &field) < 0)
+        refuse(out, c->error == RG_ERR_NOMEM ? 503 : 400, field, "%s", c->message);
     if (!out->status)
-        finish_call(s, c, out, t->graph, format, body);
+        finish_call(s, c, out, t, t->graph, format, body);
     out->ignored = ignored.n_bytes ? rg_text_take(&ignored) : NULL;
     rg_template_free(t);
+}
+
+/* Fields of a call of /workflow that mean nothing there; NULL: none. */
+static char *unknown_fields(struct json_object *body)
+{
+    static const char *const own[] = { "workflow", "prompt", "format", "metadata", NULL };
+    rg_text t = { 0 };
+
+    json_object_object_foreach(body, key, value) {
+        const char *const *k = own;
+        (void)value;
+        while (*k && strcmp(*k, key))
+            k++;
+        if (!*k && t.n_bytes < 1000)
+            rg_text_format(&t, "%s%.60s", t.n_bytes ? ", " : "", key);
+    }
+    return t.n_bytes ? rg_text_take(&t) : NULL;
 }
 
 void call_read(rg_service *s, endpoint *e, rg_request *r, struct json_object *body, call *out)
@@ -402,12 +443,16 @@ void call_read(rg_service *s, endpoint *e, rg_request *r, struct json_object *bo
     else if (get(body, "prompt") && !json_object_is_type(get(body, "prompt"), json_type_string))
         refuse(out, 400, "prompt", "prompt wants a string");
     else
-        finish_call(s, c, out, get(body, "workflow"), format, body);
+        finish_call(s, c, out, NULL, get(body, "workflow"), format, body);
+    if (!e && json_object_is_type(body, json_type_object))
+        out->ignored = unknown_fields(body);
     rg_ctx_free(c);
 }
 
 int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id, char *id, size_t id_size)
 {
+    if (!own_id)                        /* nobody waits on a connection: it outlives those who come with the same key */
+        json_object_object_add(c->request, "detached", json_object_new_boolean(true));
     char *text = rg_json_dump(c->request, 0);
     const rg_job_new job = { .id = own_id, .kind = RG_JOB_ENDPOINT, .request = text, .endpoint = c->endpoint,
                              .idempotency_key = rg_request_header(r, "idempotency-key") };
@@ -423,6 +468,7 @@ int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id
         pthread_mutex_unlock(&s->lock);
         snprintf(seconds, sizeof seconds, "%d", wait < 1 ? 1 : wait > 60 ? 60 : (int)wait);
         rg_respond_header(r, "Retry-After", seconds);
+        service_free_headers(s, r, c->ignored);
         service_refuse(r, 503, NULL, ret == RG_ERR_BUSY ? "%lld jobs wait already" : "the job could not be stored",
                        (long long)counts.queued);
     }
@@ -442,6 +488,12 @@ double service_seconds(const rg_job *j, double *load, double *compute, double *w
     return *load + *compute;
 }
 
+static void expose_headers(rg_request *r)
+{
+    rg_respond_header(r, "Access-Control-Expose-Headers",
+                      "X-Cost-USD, X-Execution-Time-Sec, X-GPU-Type, X-Model, X-Seed, X-Job-Id, X-Ignored-Fields, Location, Retry-After");
+}
+
 void service_headers(rg_service *s, rg_request *r, const rg_job *j, const char *ignored)
 {
     struct json_object *request = json_tokener_parse(j->request);
@@ -450,10 +502,12 @@ void service_headers(rg_service *s, rg_request *r, const rg_job *j, const char *
     const char *model = json_object_get_string(get(request, "model")), *seed = json_object_get_string(get(request, "seed"));
     char text[40];
 
-    snprintf(text, sizeof text, "%.6f", seconds * s->price);
-    rg_respond_header(r, "X-Cost-USD", text);
-    snprintf(text, sizeof text, "%.3f", seconds);
-    rg_respond_header(r, "X-Execution-Time-Sec", text);
+    if (j->state >= RG_JOB_DONE) {
+        snprintf(text, sizeof text, "%.6f", seconds * s->price);
+        rg_respond_header(r, "X-Cost-USD", text);
+        snprintf(text, sizeof text, "%.3f", seconds);
+        rg_respond_header(r, "X-Execution-Time-Sec", text);
+    }
     rg_respond_header(r, "X-GPU-Type", s->gpu);
     rg_respond_header(r, "X-Model", model ? model : j->endpoint ? j->endpoint : "none");
     if (seed)
@@ -461,9 +515,18 @@ void service_headers(rg_service *s, rg_request *r, const rg_job *j, const char *
     rg_respond_header(r, "X-Job-Id", j->id);
     if (ignored)
         rg_respond_header(r, "X-Ignored-Fields", ignored);
-    rg_respond_header(r, "Access-Control-Expose-Headers",
-                      "X-Cost-USD, X-Execution-Time-Sec, X-GPU-Type, X-Model, X-Seed, X-Job-Id, X-Ignored-Fields");
+    expose_headers(r);
     json_object_put(request);
+}
+
+void service_free_headers(rg_service *s, rg_request *r, const char *ignored)
+{
+    rg_respond_header(r, "X-Cost-USD", "0.000000");
+    rg_respond_header(r, "X-Execution-Time-Sec", "0.000");
+    rg_respond_header(r, "X-GPU-Type", s->gpu);
+    if (ignored)
+        rg_respond_header(r, "X-Ignored-Fields", ignored);
+    expose_headers(r);
 }
 
 int service_n_outputs(const rg_job *j)
@@ -545,6 +608,8 @@ static void answer(rg_service *s, rg_request *r, const rg_job *j, const char *ig
     json_object_put(request);
 }
 
+static void cancel_unwanted(rg_service *s, const char *id);
+
 static void waiter_free(waiter *w)
 {
     rg_free(w->ignored);
@@ -583,11 +648,12 @@ static void move_to_ended(rg_service *s, const char *id)
 static void *answerer_main(void *arg)
 {
     rg_service *s = arg;
+    double keep_alive = service_now() + KEEP_ALIVE_SECONDS;
 
     pthread_mutex_lock(&s->lock);
     while (!s->is_stopping || s->ended) {
         waiter *w = s->ended, *late = NULL;
-        double next = service_now() + 3600;
+        double next = keep_alive;
         if (w) {
             s->ended = w->next;
             pthread_mutex_unlock(&s->lock);
@@ -610,9 +676,13 @@ static void *answerer_main(void *arg)
         if (late) {
             unlink_waiter(&s->waiting, late);
             pthread_mutex_unlock(&s->lock);
-            rg_executor_cancel(s->executor, late->id);
-            rg_respond_header(late->r, "X-Job-Id", late->id);
-            service_refuse(late->r, 504, NULL, "the picture was not ready in time; the job is cancelled");
+            if (!late->is_detached)
+                cancel_unwanted(s, late->id);
+            rg_job *j = rg_queue_get(s->queue, late->id);
+            if (j)
+                service_headers(s, late->r, j, late->ignored);
+            rg_job_free(j);
+            service_refuse(late->r, 504, NULL, "the picture was not ready in time; the job %s", late->is_detached ? "goes on" : "is cancelled");
             rg_request_finish(late->r);
             waiter_free(late);
             pthread_mutex_lock(&s->lock);
@@ -622,12 +692,31 @@ static void *answerer_main(void *arg)
             break;
         const struct timespec until = { (time_t)next, (long)((next - (double)(time_t)next) * 1e9) };
         pthread_cond_timedwait(&s->changed, &s->lock, &until);
+        if (service_now() >= keep_alive) {
+            keep_alive = service_now() + KEEP_ALIVE_SECONDS;
+            pthread_mutex_unlock(&s->lock);
+            jobs_keep_alive(s);
+            pthread_mutex_lock(&s->lock);
+        }
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 
-/* The client closed its connection: its job is of no use to anybody. */
+/* Cancel a job that nobody waits for any more, unless it was meant to run by itself. */
+static void cancel_unwanted(rg_service *s, const char *id)
+{
+    bool is_wanted = false;
+
+    pthread_mutex_lock(&s->lock);
+    for (waiter *w = s->waiting; w; w = w->next)
+        is_wanted |= !strcmp(w->id, id) && (!w->is_gone || w->is_detached);
+    pthread_mutex_unlock(&s->lock);
+    if (!is_wanted)
+        rg_executor_cancel(s->executor, id);
+}
+
+/* The client closed its connection. */
 static void on_gone(void *user, rg_request *r)
 {
     rg_service *s = user;
@@ -635,12 +724,14 @@ static void on_gone(void *user, rg_request *r)
 
     pthread_mutex_lock(&s->lock);
     for (waiter *w = s->waiting; w; w = w->next) {
-        if (w->r == r)
+        if (w->r == r) {
+            w->is_gone = true;
             memcpy(id, w->id, sizeof id);
+        }
     }
     pthread_mutex_unlock(&s->lock);
     if (*id)
-        rg_executor_cancel(s->executor, id);
+        cancel_unwanted(s, id);
 }
 
 static bool wants_async(const rg_request *r)
@@ -694,11 +785,16 @@ static void answer_later(rg_service *s, rg_request *r, call *c)
         return;
     }
     if (ret == RG_ERR_EXISTS) {         /* its twin was here before: wait for that one */
+        rg_job *twin = rg_queue_get(s->queue, id);
+        struct json_object *request = twin ? json_tokener_parse(twin->request) : NULL;
         pthread_mutex_lock(&s->lock);
         snprintf(w->id, sizeof w->id, "%s", id);
+        w->is_detached = json_object_get_boolean(get(request, "detached"));
         pthread_cond_signal(&s->changed);
         pthread_mutex_unlock(&s->lock);
-        rg_job *twin = rg_queue_get(s->queue, id);
+        json_object_put(request);
+        rg_job_free(twin);
+        twin = rg_queue_get(s->queue, id);              /* it may have ended before the waiter had its id */
         if (!twin || twin->state >= RG_JOB_DONE) {
             pthread_mutex_lock(&s->lock);
             move_to_ended(s, id);
@@ -710,7 +806,7 @@ static void answer_later(rg_service *s, rg_request *r, call *c)
     pthread_cond_signal(&s->changed);   /* there may be an earlier deadline now */
     pthread_mutex_unlock(&s->lock);
     if (rg_request_is_gone(r))          /* before it could be cancelled */
-        rg_executor_cancel(s->executor, id);
+        on_gone(s, r);
 }
 
 static void run_call(rg_service *s, endpoint *e, rg_request *r)
@@ -720,15 +816,16 @@ static void run_call(rg_service *s, endpoint *e, rg_request *r)
     call c;
 
     if (!rg_request_json(r, &body)) {
+        service_free_headers(s, r, NULL);
         service_refuse(r, 400, NULL, "the body is not JSON");
         return;
     }
     call_read(s, e, r, body, &c);
-    if (c.ignored && c.status)
-        rg_respond_header(r, "X-Ignored-Fields", c.ignored);
     if (c.status) {
+        service_free_headers(s, r, c.ignored);
         service_refuse(r, c.status, c.field, "%s", c.text);
     } else if (wants_async(r)) {
+        rg_respond_header(r, "Preference-Applied", "respond-async");
         const int ret = service_push(s, r, &c, NULL, id, sizeof id);
         if (ret == 0 || ret == RG_ERR_EXISTS)
             service_accepted(s, r, id, &c, ret == 0 ? 202 : 200);
@@ -812,6 +909,11 @@ void rg_service_on_job(void *user, const rg_job_event *e)
     if (!s->queue)
         return;
     jobs_on_job(s, e);
+    if (e->kind == RG_JOB_EVENT_RUN)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->running_since = e->kind == RG_JOB_EVENT_STARTED ? service_now() : e->job->state == RG_JOB_QUEUED ? s->running_since : 0;
+    pthread_mutex_unlock(&s->lock);
     if (e->kind != RG_JOB_EVENT_ENDED)
         return;
     const double seconds = e->seconds.load + e->seconds.compute;

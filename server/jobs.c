@@ -68,10 +68,12 @@ static struct json_object *job_json(rg_service *s, const rg_job *j)
     add_number(o, "created", j->created);
     if (j->state == RG_JOB_QUEUED) {
         pthread_mutex_lock(&s->lock);
-        const double mean = s->mean_seconds;
+        const double mean = s->mean_seconds, since = s->running_since > 0 ? service_now() - s->running_since : mean;
         pthread_mutex_unlock(&s->lock);
         json_object_object_add(o, "position", json_object_new_int(j->position));
-        json_object_object_add(o, "estimated_seconds", mean > 0 ? json_object_new_double(mean * (j->position + 1)) : NULL);
+        /* until it is done: the rest of the one that runs, those before it, and itself */
+        json_object_object_add(o, "estimated_seconds",
+                               mean > 0 ? json_object_new_double((mean > since ? mean - since : 0) + mean * (j->position + 1)) : NULL);
     }
     if (j->started > 0 && j->state != RG_JOB_QUEUED)
         add_number(o, "started", j->started);
@@ -127,9 +129,7 @@ void service_accepted(rg_service *s, rg_request *r, const char *id, const call *
     }
     snprintf(location, sizeof location, "/jobs/%.80s", id);
     rg_respond_header(r, "Location", location);
-    rg_respond_header(r, "X-Job-Id", id);
-    if (c->ignored)
-        rg_respond_header(r, "X-Ignored-Fields", c->ignored);
+    service_headers(s, r, j, c->ignored);
     rg_respond_json(r, status, job_json(s, j));
     rg_job_free(j);
 }
@@ -158,20 +158,28 @@ static void post_job(rg_request *r, void *user)
         json_object_put(body);
         return;
     }
-    if (e) {
-        fields = get(body, "parameters");
-        owned = fields ? json_object_get(fields) : json_object_new_object();
-    } else {
-        owned = json_object_get(body);
-        if (!get(body, "workflow") && get(body, "prompt") && json_object_is_type(get(body, "prompt"), json_type_object)) {
-            /* {"prompt": graph}, as ComfyUI's POST /prompt takes it */
-            json_object_put(owned);
-            owned = json_object_new_object();
-            json_object_object_add(owned, "workflow", json_object_get(get(body, "prompt")));
-        }
+    /* {"prompt": graph} is how ComfyUI's POST /prompt takes it */
+    const bool is_prompt = !e && !get(body, "workflow") && json_object_is_type(get(body, "prompt"), json_type_object);
+    fields = e ? get(body, "parameters") : body;
+    if (e && fields && !json_object_is_type(fields, json_type_object)) {
+        service_refuse(r, 400, "parameters", "parameters wants an object");
+        endpoint_release(e);
+        json_object_put(body);
+        return;
+    }
+    owned = json_object_new_object();
+    if (fields) {
+        json_object_object_foreach(fields, key, value)
+            json_object_object_add(owned, is_prompt && !strcmp(key, "prompt") ? "workflow" : key, json_object_get(value));
+    }
+    for (int i = 0; e && i < 2; i++) {  /* how to answer may also stand beside the parameters */
+        static const char *const keys[] = { "format", "metadata" };
+        if (get(body, keys[i]) && !get(owned, keys[i]))
+            json_object_object_add(owned, keys[i], json_object_get(get(body, keys[i])));
     }
     call_read(s, e, r, owned, &c);
     if (c.status) {
+        service_free_headers(s, r, c.ignored);
         service_refuse(r, c.status, c.field, "%s", c.text);
     } else {
         const int ret = service_push(s, r, &c, NULL, id, sizeof id);
@@ -198,8 +206,10 @@ static void get_job(rg_request *r, void *user)
 {
     rg_job *j = named_job(user, r);
 
-    if (j)
+    if (j) {
+        service_headers(user, r, j, NULL);
         rg_respond_json(r, 200, job_json(user, j));
+    }
     rg_job_free(j);
 }
 
@@ -378,6 +388,7 @@ static job_log *new_log(rg_service *s, const char *id)
         return NULL;
     snprintf(l->id, sizeof l->id, "%s", id);
     l->first = 1;
+    l->epoch = (long long)s->started;
     l->next = s->logs;
     s->logs = l;
     if (++s->n_logs > MAX_LOGS) {
@@ -400,7 +411,7 @@ static job_log *new_log(rg_service *s, const char *id)
 static void log_event(job_log *l, const char *name, struct json_object *data)
 {
     char *json = rg_json_dump(data, 0);
-    char *event = json ? rg_asprintf("id: %d\nevent: %s\ndata: %s\n\n", l->first + l->n_events, name, json) : NULL;
+    char *event = json ? rg_asprintf("id: %lld-%d\nevent: %s\ndata: %s\n\n", l->epoch, l->first + l->n_events, name, json) : NULL;
 
     rg_free(json);
     json_object_put(data);
@@ -434,6 +445,17 @@ static struct json_object *state_data(const char *state)
 
     add_text(o, "state", state);
     return o;
+}
+
+/* A comment to every stream, so that nothing between here and a client takes it for dead. */
+void jobs_keep_alive(rg_service *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (job_log *l = s->logs; l; l = l->next) {
+        for (int i = 0; i < l->n_streams; i++)
+            rg_stream_send(l->streams[i], ": still here\n\n", 14);
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 void jobs_on_job(rg_service *s, const rg_job_event *e)
@@ -499,7 +521,9 @@ static void get_events(rg_request *r, void *user)
 {
     rg_service *s = user;
     const char *last_text = rg_request_header(r, "last-event-id");
-    const long last = last_text ? strtol(last_text, NULL, 10) : 0;
+    const char *dash = last_text ? strchr(last_text, '-') : NULL;
+    /* of an earlier process: the job began anew here, so everything is new */
+    const long last = dash && strtoll(last_text, NULL, 10) == (long long)s->started ? strtol(dash + 1, NULL, 10) : 0;
     rg_job *j = named_job(s, r);
     job_log *l;
 
@@ -521,7 +545,7 @@ static void get_events(rg_request *r, void *user)
     rg_request_hold(r, stream_gone, s);
     rg_respond_header(r, "Cache-Control", "no-cache");
     rg_stream_start(r, 200, "text/event-stream");
-    if (!last) {                        /* where it stands; an event without an id, since it is made for this stream */
+    if (!last_text) {                   /* where it stands; an event without an id, since it is made for this stream */
         char *json = rg_json_dump(now, 0), *event = json ? rg_asprintf("event: job\ndata: %s\n\n", json) : NULL;
         if (event)
             rg_stream_send(r, event, strlen(event));
@@ -536,7 +560,7 @@ static void get_events(rg_request *r, void *user)
     if (!is_over)
         l->streams[l->n_streams++] = r;
     pthread_mutex_unlock(&s->lock);
-    if (!l && last) {
+    if (!l && last_text) {
         char *json = rg_json_dump(now, 0), *event = json ? rg_asprintf("event: end\ndata: %s\n\n", json) : NULL;
         if (event)
             rg_stream_send(r, event, strlen(event));
@@ -708,6 +732,31 @@ static void get_endpoints(rg_request *r, void *user)
     rg_respond_json(r, 200, o);
 }
 
+/* The LoRA files, as the first deployments listed them. */
+static void get_loras(rg_request *r, void *user)
+{
+    rg_service *s = user;
+    struct json_object *list = json_object_new_array(), *o = json_object_new_object();
+    char **names = NULL, *path, text[300];
+
+    if (rg_env_list(s->options.env, "models:loras", &names) < 0)
+        names = NULL;
+    for (char **name = names; name && *name; name++) {
+        const size_t n = strlen(*name);
+        if (n <= 12 || strcmp(*name + n - 12, ".safetensors") || rg_env_model_path(s->options.env, "loras", *name, &path, text, sizeof text) < 0)
+            continue;
+        struct json_object *lora = json_object_new_object();
+        add_text(lora, "name", *name);
+        add_text(lora, "path", path);
+        json_object_array_add(list, lora);
+        rg_free(path);
+    }
+    rg_names_free(names);
+    json_object_object_add(o, "count", json_object_new_int64((int64_t)json_object_array_length(list)));
+    json_object_object_add(o, "loras", list);
+    rg_respond_json(r, 200, o);
+}
+
 static void metric(rg_text *t, const char *name, const char *type, const char *help)
 {
     rg_text_format(t, "# HELP rylagraph_%s %s\n# TYPE rylagraph_%s %s\n", name, help, name, type);
@@ -774,6 +823,7 @@ void jobs_start(rg_service *s)
         { "GET", "/jobs/{id}/workflow", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_workflow },
         { "GET", "/jobs/{id}/outputs/{n}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_output },
         { "GET", "/endpoints", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_endpoints },
+        { "GET", "/loras", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_loras },
         { "GET", "/metrics", RG_ROUTE_METRICS, get_metrics },
         { "GET", "/health", RG_ROUTE_OPEN, get_health },
     };

@@ -40,6 +40,8 @@ typedef struct waiter {
     char id[80];
     double deadline;                    /* monotonic */
     char *ignored;
+    bool is_gone;                       /* its client is */
+    bool is_detached;                   /* the job was made to run by itself: it goes on without those who wait for it */
     rg_job *job;                        /* once it has ended */
 } waiter;
 
@@ -47,14 +49,15 @@ typedef struct waiter {
 typedef struct job_log {
     struct job_log *next;               /* newest first */
     char id[80];
-    char **events;                      /* whole SSE events; event i has id first + i */
+    long long epoch;                    /* of this process: ids of another's events mean nothing here */
+    char **events;                      /* whole SSE events; event i has id EPOCH-(first + i) */
     int n_events, capacity, first;
     bool is_ended;
     rg_request *streams[16];
     int n_streams;
 } job_log;
 
-enum { MAX_LOGS = 256, MAX_LOG_EVENTS = 2000 };
+enum { MAX_LOGS = 256, MAX_LOG_EVENTS = 2000, KEEP_ALIVE_SECONDS = 15 };
 
 struct rg_service {
     rg_service_options options;
@@ -82,6 +85,7 @@ struct rg_service {
     job_log *logs;
     int n_logs;
     double mean_seconds;                /* of recent jobs, load and compute; 0: none yet */
+    double running_since;               /* monotonic; 0: nothing runs */
     double cost;                        /* of all jobs since the start */
 };
 
@@ -103,8 +107,9 @@ int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id
 /* Load and compute seconds of an ended job's result. */
 double service_seconds(const rg_job *j, double *load, double *compute, double *wait);
 
-/* X-Cost-USD and the others. */
+/* X-Cost-USD and the others; of a job that has not ended those that are known. ignored: fields nobody knows, NULL: none. */
 void service_headers(rg_service *s, rg_request *r, const rg_job *j, const char *ignored);
+void service_free_headers(rg_service *s, rg_request *r, const char *ignored);   /* of what was refused before any work */
 
 /* The n-th file of a job, in its format or as it was saved: bytes to rg_free() and content type. RG_ERR_NOT_FOUND. */
 int service_output(const rg_job *j, int n, const char *format, uint8_t **bytes, size_t *n_bytes, const char **content_type, char *text,
@@ -137,6 +142,7 @@ char *service_missing_classes(struct json_object *graph);
 void jobs_start(rg_service *s);         /* its routes */
 void workflow_check_start(rg_service *s);
 void jobs_on_job(rg_service *s, const rg_job_event *e);
+void jobs_keep_alive(rg_service *s);
 void jobs_stop(rg_service *s);
 
 #endif

@@ -12,15 +12,21 @@ static const char text[] =
     "{\"name\": \"file\", \"type\": \"string\", \"default\": \"\", \"format\": \"{}.bin\", \"targets\": [\"2.file\"]},"
     "{\"name\": \"n\", \"type\": \"int\", \"default\": 1, \"min\": 0, \"max\": 18446744073709551615, \"aliases\": [\"count\"], \"targets\": [\"2.n\"]},"
     "{\"name\": \"x\", \"type\": \"float\", \"default\": 0.5, \"max\": 2, \"targets\": [\"2.x\"]},"
+    "{\"name\": \"scale\", \"type\": \"float\", \"scales\": \"image\", \"targets\": [\"2.edge\"]},"
+    "{\"name\": \"edge\", \"type\": \"int\", \"default\": 9, \"replace\": {\"fixed\": 10}, \"targets\": [\"2.edge\"]},"
+    "{\"name\": \"image\", \"type\": \"image\", \"default\": \"\", \"targets\": [\"2.image\"]},"
+    "{\"name\": \"provider\", \"type\": \"string\", \"default\": \"CPU\", \"choices\": [\"CPU\", \"CUDA\"], \"replace\": {\"GPU\": \"CUDA\"},"
+    " \"targets\": [\"2.provider\"]},"
     "{\"name\": \"on\", \"type\": \"boolean\", \"default\": false, \"targets\": [\"2.on\"]}],"
     "\"graph\": {\"1\": {\"class_type\": \"A\", \"inputs\": {\"text\": \"\"}},"
-    " \"2\": {\"class_type\": \"B\", \"inputs\": {\"file\": \"\", \"n\": 1, \"x\": 0.5, \"on\": false}}}}";
+    " \"2\": {\"class_type\": \"B\", \"inputs\": {\"file\": \"\", \"n\": 1, \"x\": 0.5, \"on\": false, \"edge\": 9, \"image\": \"\", \"provider\": \"CPU\"}}}}";
 
 /* Sets every member of the body, checks; what node.input is then, or the failure's text. */
 static const char *apply(const char *body, const char *node, const char *input)
 {
     static char out[1200];
     rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
+    rg_env *env = rg_env_new(NULL, 0, getenv("RG_FIXTURES"), "/tmp");
     struct json_object *values = json_tokener_parse(body), *n, *inputs, *v = NULL;
     rg_template *t = NULL;
     int ret = rg_template_open(c, json_tokener_parse(text), &t);
@@ -31,13 +37,14 @@ static const char *apply(const char *body, const char *node, const char *input)
             ret = rg_template_set_json(c, t, key, value);
     }
     if (ret == 0)
-        ret = rg_template_check(c, t);
+        ret = rg_template_check(c, t, env, NULL);
     if (ret == 0 && json_object_object_get_ex(t->graph, node, &n) && json_object_object_get_ex(n, "inputs", &inputs))
         json_object_object_get_ex(inputs, input, &v);
     snprintf(out, sizeof out, "%s", ret < 0 ? c->message : json_object_get_string(v));
     rg_template_free(t);
     json_object_put(values);
     rg_ctx_free(c);
+    rg_env_free(env);
     return out;
 }
 
@@ -66,4 +73,21 @@ TEST(numbers)
     CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"x\": 3}", "2", "x"), "x is 3, the most allowed is 2");
     CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"on\": \"yes\"}", "2", "on"), "true");
     CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"on\": 1}", "2", "on"), "on wants a boolean, not 1");
+}
+
+TEST(values_that_stand_for_others)
+{
+    CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"provider\": \"GPU\"}", "2", "provider"), "CUDA");
+    CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"provider\": \"CUDA\"}", "2", "provider"), "CUDA");
+    CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"provider\": \"TPU\"}", "2", "provider"),
+              "provider is \"TPU\", allowed are [ \"CPU\", \"CUDA\" ]");
+    CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"edge\": \"fixed\"}", "2", "edge"), "10");
+}
+
+TEST(factors_of_a_picture)
+{
+    /* of 256x256 */
+    CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"scale\": 2.5, \"image\": \"workflow/6-cfg2.5.png\"}", "2", "edge"), "640");
+    CHECK_STR(apply("{\"id\": \"7\", \"prompt\": \"\", \"scale\": 2.5, \"edge\": 7, \"image\": \"workflow/6-cfg2.5.png\"}", "2", "edge"), "7");
+    CHECK(strstr(apply("{\"id\": \"7\", \"prompt\": \"\", \"scale\": 2.5, \"image\": \"none.png\"}", "2", "edge"), "none.png"));
 }

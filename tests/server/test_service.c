@@ -13,7 +13,7 @@
 
 #include "engine/media/picture.h"
 #include "server/cost.h"
-#include "server/service.h"
+#include "server/service_inside.h"
 #include "tests/test.h"
 
 static char dir[64];
@@ -75,7 +75,8 @@ static bool start(void)
 {
     static char flows[80];              /* the service keeps it */
     char text[2000], input[80], output[80], state[80];
-    static const char *models[1], *dirs[3];
+    static char own_models[80];
+    static const char *models[2], *dirs[3];
 
     if (server)
         return true;
@@ -87,12 +88,22 @@ static bool start(void)
     snprintf(state, sizeof state, "%s/jobs.db", dir);
     snprintf(flows, sizeof flows, "%s/workflows", dir);
     mkdir(flows, 0777);
+    snprintf(own_models, sizeof own_models, "%s/models", dir);
+    mkdir(own_models, 0777);
+    snprintf(text, sizeof text, "%s/loras", own_models);
+    mkdir(text, 0777);
     write_text("workflows/broken.json", "{\"graph\": {}, \"parameters\": [{\"name\": \"x\"}]}");
     write_text("workflows/odd.json", "{\"name\": \"odd\", \"parameters\": [], \"graph\": {\"1\": {\"class_type\": \"NoSuchNode\", \"inputs\": {}}}}");
     write_text("workflows/invert.json", "{\"name\": \"invert\", \"parameters\": [{\"name\": \"image\", \"type\": \"image\", \"required\": true, "
                "\"targets\": [\"1.image\"]}], \"graph\": {\"1\": {\"class_type\": \"LoadImage\", \"inputs\": {\"image\": \"\"}}, "
                "\"2\": {\"class_type\": \"ImageInvert\", \"inputs\": {\"image\": [\"1\", 0]}}, "
                "\"3\": {\"class_type\": \"SaveImage\", \"inputs\": {\"images\": [\"2\", 0], \"filename_prefix\": \"inverted\"}}}}");
+    write_text("workflows/one-of.json", "{\"one_of\": [[\"id\", \"name\"]], \"parameters\": [{\"name\": \"id\", \"type\": \"string\", \"default\": \"\", "
+               "\"format\": \"character-{}.safetensors\", \"targets\": [\"1.vae_name\"]}, {\"name\": \"name\", \"type\": \"string\", \"default\": \"\", "
+               "\"format\": \"{}.safetensors\", \"targets\": [\"1.vae_name\"]}], \"graph\": {\"1\": {\"class_type\": \"VAELoader\", \"inputs\": "
+               "{\"vae_name\": \"\"}}, \"2\": {\"class_type\": \"EmptyLatentImage\", \"inputs\": {\"width\": 64, \"height\": 64, \"batch_size\": 1}}, "
+               "\"3\": {\"class_type\": \"VAEDecode\", \"inputs\": {\"vae\": [\"1\", 0], \"samples\": [\"2\", 0]}}, \"4\": {\"class_type\": "
+               "\"SaveImage\", \"inputs\": {\"images\": [\"3\", 0], \"filename_prefix\": \"x\"}}}}");
     struct json_object *demo = json_object_from_file("workflows/demo.json");
     if (demo) {                         /* the demo with little time */
         json_object_object_add(demo, "name", json_object_new_string("hasty"));
@@ -100,10 +111,13 @@ static bool start(void)
         write_text("workflows/hasty.json", json_object_to_json_string(demo));
         json_object_put(demo);
     }
+    write_text("models/loras/tiny.safetensors", "");
+    write_text("models/loras/notes.txt", "");
     models[0] = "models/demo";
     dirs[0] = flows;
     dirs[1] = "workflows";
-    env = rg_env_new(models, 1, input, output);
+    models[1] = own_models;
+    env = rg_env_new(models, 2, input, output);
     ctx = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
     queue = rg_queue_open(&(rg_queue_options){ .path = state, .max_queued = 6 }, text, sizeof text);
     service = rg_service_new(&(rg_service_options){ .env = env, .workflow_dirs = dirs }, text, sizeof text);
@@ -170,7 +184,7 @@ static answer read_answer(int fd)
     return a;
 }
 
-static answer call(const char *method, const char *path, const char *headers, const char *body)
+static answer ask(const char *method, const char *path, const char *headers, const char *body)
 {
     const int fd = open_client();
 
@@ -211,7 +225,7 @@ static const char *member(const answer *a, const char *key)
 
 static void check_refused(const char *path, const char *body, int status, const char *field, const char *in_details)
 {
-    answer a = call("POST", path, NULL, body);
+    answer a = ask("POST", path, NULL, body);
 
     check_status(&a, status, body);
     if (strcmp(member(&a, "field"), field))
@@ -252,7 +266,7 @@ TEST(a_picture)
     rg_picture *p = NULL;
 
     CHECK(start());
-    answer a = call("POST", "/demo", NULL, body_of(", \"seed\": \"7\", \"prompt\": \"a red house\", \"colour\": 1"));
+    answer a = ask("POST", "/demo", NULL, body_of(", \"seed\": \"7\", \"prompt\": \"a red house\", \"colour\": 1"));
     check_status(&a, 200, "demo");
     CHECK_STR(header(&a, "Content-Type"), "image/jpeg");
     CHECK(a.n_body > 3 && !memcmp(a.body, "\xff\xd8\xff", 3));
@@ -271,13 +285,13 @@ TEST(a_picture)
     rg_ctx_free(c);
     free(a.all);
 
-    a = call("POST", "/demo", "Accept: image/png\r\n", body_of(", \"seed\": 7, \"prompt\": \"a red house\""));
+    a = ask("POST", "/demo", "Accept: image/png\r\n", body_of(", \"seed\": 7, \"prompt\": \"a red house\""));
     check_status(&a, 200, "png");
     CHECK_STR(header(&a, "Content-Type"), "image/png");
     CHECK(a.n_body > 8 && !memcmp(a.body, "\x89PNG", 4));
     CHECK(!memmem(a.body, a.n_body, "red house", 9));        /* no prompt in it unless asked for */
     free(a.all);
-    a = call("POST", "/demo", NULL, body_of(", \"seed\": null, \"format\": \"webp\""));
+    a = ask("POST", "/demo", NULL, body_of(", \"seed\": null, \"format\": \"webp\""));
     check_status(&a, 200, "webp");
     CHECK(a.n_body > 12 && !memcmp(a.body + 8, "WEBP", 4));
     CHECK(strlen(header(&a, "X-Seed")) > 3);                 /* random, below 2^53 */
@@ -289,7 +303,10 @@ TEST(refusals)
     CHECK(start());
     check_refused("/demo", "{\"steps\": 0}", 400, "steps", "the least allowed is 1");
     check_refused("/demo", "{\"steps\": \"many\"}", 400, "steps", "many");
-    check_refused("/demo", "{\"steps\": 1, \"num_inference_steps\": 2}", 400, "steps", "twice");
+    check_refused("/demo", "{\"steps\": null, \"num_inference_steps\": 0}", 400, "steps", "the least allowed is 1");
+    check_refused("/one-of", "{}", 400, "id", "id or name is required");
+    check_refused("/one-of", "{\"id\": \"7\"}", 404, "id", "character-7.safetensors");
+    check_refused("/one-of", "{\"id\": \"character-7\", \"name\": \"8\"}", 404, "name", "8.safetensors");
     check_refused("/demo", "{\"cfg\": true}", 400, "cfg", "cfg wants");
     check_refused("/demo", "{\"seed\": -1}", 400, "seed", "seed");
     check_refused("/demo", "{\"format\": \"gif\"}", 400, "format", "gif");
@@ -308,8 +325,34 @@ TEST(refusals)
     check_refused("/workflow", "{\"workflow\": {\"1\": {\"class_type\": \"NoSuchNode\", \"inputs\": {}}}}", 501, "", "NoSuchNode");
     check_refused("/workflow", "{\"workflow\": {\"1\": {\"class_type\": \"SaveImage\", \"inputs\": {}}}}", 400, "workflow", "images");
     check_refused("/jobs", "{\"endpoint\": \"none\"}", 404, "endpoint", "none");
-    answer a = call("GET", "/jobs/none", NULL, "");
+    answer a = ask("GET", "/jobs/none", NULL, "");
     check_status(&a, 404, "no job");
+    free(a.all);
+    a = ask("POST", "/demo", NULL, "{\"steps\": 0, \"hue\": 1}");        /* refused before any work: it cost nothing */
+    check_status(&a, 400, "headers of a refusal");
+    CHECK_STR(header(&a, "X-Cost-USD"), "0.000000");
+    CHECK_STR(header(&a, "X-Execution-Time-Sec"), "0.000");
+    CHECK_STR(header(&a, "X-GPU-Type"), "CPU");
+    free(a.all);
+}
+
+/* The name itself beats its alias, as in the deployments before; numbers may be texts. */
+TEST(aliases)
+{
+    CHECK(start());
+    answer a = ask("POST", "/demo", NULL, body_of(", \"num_inference_steps\": 5000, \"cfg\": \"1.0\", \"negativePrompt\": \"x\", \"seed\": 7.0"));
+    check_status(&a, 200, "aliases");
+    CHECK_STR(header(&a, "X-Ignored-Fields"), "num_inference_steps");
+    CHECK_STR(header(&a, "X-Seed"), "7");
+    free(a.all);
+}
+
+TEST(loras)
+{
+    CHECK(start());
+    answer a = ask("GET", "/loras", NULL, "");
+    check_status(&a, 200, "loras");
+    CHECK(strstr(a.body, "\"loras\": [{\"name\": \"tiny.safetensors\", \"path\": \"/") && strstr(a.body, "\"count\": 1"));
     free(a.all);
 }
 
@@ -335,7 +378,7 @@ TEST(a_picture_from_a_picture)
         *at++ = i + 2 < n ? digits[v & 63] : '=';
     }
     strcpy(at, "\"}");
-    answer a = call("POST", "/invert", NULL, body);
+    answer a = ask("POST", "/invert", NULL, body);
     check_status(&a, 200, "invert");
     CHECK(rg_picture_decode(c, a.body, a.n_body, &p) == 0 && p->width == 2 && p->height == 1);
     CHECK(p && p->rgb[0] == 255 && p->rgb[3] == 0);
@@ -355,7 +398,7 @@ TEST(workflow)
     json_object_object_add(json_object_object_get(json_object_object_get(graph, "8"), "inputs"), "steps", json_object_new_int(1));
     json_object_object_add(json_object_object_get(json_object_object_get(graph, "7"), "inputs"), "width", json_object_new_int(64));
     char *body = rg_asprintf("{\"workflow\": %s, \"prompt\": \"a blue house\"}", json_object_to_json_string(graph));
-    answer a = call("POST", "/workflow", NULL, body);
+    answer a = ask("POST", "/workflow", NULL, body);
     check_status(&a, 200, "workflow");
     CHECK_STR(header(&a, "Content-Type"), "image/jpeg");
     CHECK_STR(header(&a, "X-Seed"), "0");
@@ -374,7 +417,7 @@ TEST(workflow)
 static void wait_text(const char *path, const char *text, bool is_there)
 {
     for (int i = 0; i < 500; i++) {
-        answer a = call("GET", path, NULL, "");
+        answer a = ask("GET", path, NULL, "");
         const bool has = strstr(a.body, text) != NULL;
         free(a.all);
         if (has == is_there)
@@ -402,30 +445,30 @@ TEST(files_that_come_and_go)
     char path[200];
 
     CHECK(start());
-    answer a = call("POST", "/small", NULL, "{}");
+    answer a = ask("POST", "/small", NULL, "{}");
     check_status(&a, 404, "not there yet");
     free(a.all);
     write_small_template("small", "/small", "width");
     wait_text("/endpoints", "\"/small\"", true);
-    a = call("POST", "/small", NULL, "{\"width\": 20, \"size\": 3}");
+    a = ask("POST", "/small", NULL, "{\"width\": 20, \"size\": 3}");
     check_status(&a, 200, "small");
     CHECK_STR(header(&a, "X-Ignored-Fields"), "size");
     free(a.all);
-    a = call("GET", "/small", NULL, "");
+    a = ask("GET", "/small", NULL, "");
     check_status(&a, 405, "GET of an endpoint");
     CHECK_STR(header(&a, "Allow"), "POST");
     free(a.all);
 
     write_small_template("small", "/small", "size");         /* changed */
     wait_text("/endpoints", "\"size\"", true);
-    a = call("POST", "/small", NULL, "{\"size\": 21, \"width\": 3}");
+    a = ask("POST", "/small", NULL, "{\"size\": 21, \"width\": 3}");
     check_status(&a, 200, "small, changed");
     CHECK_STR(header(&a, "X-Ignored-Fields"), "width");
     free(a.all);
 
     write_text("workflows/small.json", "{\"graph\": {}, \"parameters\": [");     /* broken: the version before stays */
     wait_text("/endpoints", "\"file\": \"small.json\"", true);
-    a = call("POST", "/small", NULL, "{\"size\": 22}");
+    a = ask("POST", "/small", NULL, "{\"size\": 22}");
     check_status(&a, 200, "small, broken");
     free(a.all);
     write_small_template("small", "/small", "edge");
@@ -441,7 +484,7 @@ TEST(files_that_come_and_go)
     snprintf(path, sizeof path, "%s/workflows/small-too.json", dir);
     unlink(path);
     wait_text("/endpoints", "\"/small\"", false);
-    a = call("POST", "/small", NULL, "{}");
+    a = ask("POST", "/small", NULL, "{}");
     check_status(&a, 404, "gone");
     free(a.all);
 }
@@ -487,7 +530,7 @@ TEST(files_against_the_node_table)
 static void wait_for(const char *path, const char *state)
 {
     for (int i = 0; i < 600; i++) {
-        answer a = call("GET", path, NULL, "");
+        answer a = ask("GET", path, NULL, "");
         const bool is_there = !strcmp(member(&a, "state"), state);
         free(a.all);
         if (is_there)
@@ -503,27 +546,30 @@ TEST(jobs)
 
     CHECK(start());
     /* a long one runs, another waits */
-    answer a = call("POST", "/demo", "Prefer: respond-async\r\n", "{\"steps\": 5000, \"seed\": 1}");
+    answer a = ask("POST", "/demo", "Prefer: respond-async\r\n", "{\"steps\": 5000, \"seed\": 1}");
     check_status(&a, 202, "async");
+    CHECK_STR(header(&a, "Preference-Applied"), "respond-async");
+    CHECK_STR(header(&a, "X-Seed"), "1");
+    CHECK_STR(header(&a, "X-Cost-USD"), "");                 /* not known yet */
     snprintf(path, sizeof path, "%s", header(&a, "Location"));
     free(a.all);
     wait_for(path, "running");
-    a = call("POST", "/jobs", "Idempotency-Key: once\r\n",
+    a = ask("POST", "/jobs", "Idempotency-Key: once\r\n",
              "{\"endpoint\": \"demo\", \"parameters\": {\"steps\": 2, \"width\": 64, \"height\": 64, \"seed\": 3}}");
     check_status(&a, 202, "job");
     CHECK_STR(member(&a, "state"), "queued");
     CHECK_STR(member(&a, "position"), "0");
     snprintf(other, sizeof other, "%s", header(&a, "Location"));
     free(a.all);
-    a = call("POST", "/jobs", "Idempotency-Key: once\r\n", "{\"endpoint\": \"demo\"}");
+    a = ask("POST", "/jobs", "Idempotency-Key: once\r\n", "{\"endpoint\": \"demo\"}");
     check_status(&a, 200, "the same key");
     CHECK_STR(header(&a, "Location"), other);
     free(a.all);
     snprintf(output, sizeof output, "%s/outputs/0", other);
-    a = call("GET", output, NULL, "");
+    a = ask("GET", output, NULL, "");
     check_status(&a, 409, "not ready");
     free(a.all);
-    a = call("GET", "/jobs?state=queued", NULL, "");
+    a = ask("GET", "/jobs?state=queued", NULL, "");
     CHECK_STR(member(&a, "count"), "1");
     free(a.all);
 
@@ -531,47 +577,53 @@ TEST(jobs)
     snprintf(events, sizeof events, "%s/events", other);
     const int stream = open_client();
     send_request(stream, "GET", events, NULL, "");
-    a = call("GET", "/health", NULL, "");
+    a = ask("GET", "/health", NULL, "");
     check_status(&a, 200, "health while a job runs");
     CHECK_STR(member(&a, "running"), "1");
     free(a.all);
 
     for (int i = 0, step = 0; i < 500 && step < 1; i++) {   /* it is to cost something */
-        a = call("GET", path, NULL, "");
+        a = ask("GET", path, NULL, "");
         step = atoi(member(&a, "step"));
         free(a.all);
         usleep(10000);
     }
-    a = call("DELETE", path, NULL, "");
+    a = ask("DELETE", path, NULL, "");
     CHECK(a.status == 202 || a.status == 200);
     free(a.all);
     wait_for(path, "cancelled");
-    a = call("GET", path, NULL, "");
+    a = ask("GET", path, NULL, "");
     CHECK(atof(member(&a, "cost_usd")) > 0);        /* the sampler ran for a while */
     free(a.all);
-    a = call("DELETE", path, NULL, "");
+    a = ask("DELETE", path, NULL, "");
     check_status(&a, 409, "cancelled twice");
     free(a.all);
     wait_for(other, "done");
     a = read_answer(stream);
     check_status(&a, 200, "events");
     CHECK_STR(header(&a, "Content-Type"), "text/event-stream");
-    CHECK(strstr(a.body, "event: job\n") && strstr(a.body, "id: 1\nevent: state\n") && strstr(a.body, "event: node\n"));
+    CHECK(strstr(a.body, "event: job\n") && strstr(a.body, "-1\nevent: state\n") && strstr(a.body, "event: node\n"));
     CHECK(strstr(a.body, "\"step\": 2, \"steps\": 2") && strstr(a.body, "event: end\n") && strstr(a.body, "\"state\": \"done\""));
+    char last[80];                      /* again, from the third on */
+    const char *first_id = strstr(a.body, "id: ");
+    snprintf(last, sizeof last, "Last-Event-ID: %.*s2\r\n", (int)strcspn(first_id ? first_id + 4 : "", "-") + 1, first_id ? first_id + 4 : "");
     free(a.all);
-    a = call("GET", events, "Last-Event-ID: 2\r\n", "");     /* again, from the third on */
-    CHECK(!strstr(a.body, "id: 2\n") && strstr(a.body, "id: 3\n") && strstr(a.body, "event: end\n"));
+    a = ask("GET", events, last, "");
+    CHECK(!strstr(a.body, "-2\n") && strstr(a.body, "-3\n") && strstr(a.body, "event: end\n") && !strstr(a.body, "event: job\n"));
     free(a.all);
-    a = call("GET", output, NULL, "");
+    a = ask("GET", events, "Last-Event-ID: 17-2\r\n", "");  /* of a process before this one: all of it */
+    CHECK(strstr(a.body, "-1\n") && strstr(a.body, "-3\n") && strstr(a.body, "event: end\n"));
+    free(a.all);
+    a = ask("GET", output, NULL, "");
     check_status(&a, 200, "output");
     CHECK(!memcmp(a.body, "\x89PNG", 4));
     free(a.all);
     snprintf(output, sizeof output, "%s/outputs/0?format=jpeg", other);
-    a = call("GET", output, NULL, "");
+    a = ask("GET", output, NULL, "");
     CHECK(a.status == 200 && !memcmp(a.body, "\xff\xd8\xff", 3));
     free(a.all);
     snprintf(output, sizeof output, "%s/outputs/7", other);
-    a = call("GET", output, NULL, "");
+    a = ask("GET", output, NULL, "");
     check_status(&a, 404, "output 7");
     free(a.all);
 }
@@ -582,7 +634,7 @@ TEST(overload_and_leaving)
     rg_queue_counts counts;
 
     CHECK(start());
-    answer a = call("POST", "/demo", "Prefer: respond-async\r\n", "{\"steps\": 5000}");
+    answer a = ask("POST", "/demo", "Prefer: respond-async\r\n", "{\"steps\": 5000}");
     snprintf(path, sizeof path, "%s", header(&a, "Location"));
     free(a.all);
     wait_for(path, "running");
@@ -605,16 +657,68 @@ TEST(overload_and_leaving)
     }
     CHECK_INT(counts.queued, 0);
     for (int i = 0; i < 7; i++) {       /* six may wait */
-        a = call("POST", "/jobs", NULL, "{\"endpoint\": \"demo\"}");
+        a = ask("POST", "/jobs", NULL, "{\"endpoint\": \"demo\"}");
         check_status(&a, i < 6 ? 202 : 503, "queue");
         if (i == 6)
             CHECK(atoi(header(&a, "Retry-After")) >= 1);
         free(a.all);
     }
     CHECK_INT(rg_executor_cancel_waiting(executor), 6);
-    a = call("DELETE", path, NULL, "");
+    a = ask("DELETE", path, NULL, "");
     free(a.all);
     wait_for(path, "cancelled");
+}
+
+/* Several may wait for one job: it is cancelled when the last of them leaves, and not at all when it was made to run by itself. */
+TEST(leaving_together)
+{
+    char path[120];
+    struct json_object *o;
+
+    CHECK(start());
+    for (int is_detached = 0; is_detached < 2; is_detached++) {
+        const char *key = is_detached ? "Idempotency-Key: alone\r\n" : "Idempotency-Key: together\r\n";
+        int fd[2];
+        if (is_detached) {
+            answer a = ask("POST", "/jobs", key, "{\"endpoint\": \"demo\", \"parameters\": {\"steps\": 5000}}");
+            check_status(&a, 202, "detached");
+            free(a.all);
+        }
+        for (int i = 0; i < 2; i++) {
+            fd[i] = open_client();
+            send_request(fd[i], "POST", "/demo", key, "{\"steps\": 5000}");
+            wait_text("/jobs?state=running", "\"count\": 1", true);
+        }
+        answer a = ask("GET", "/jobs?state=running", NULL, "");
+        o = json_tokener_parse(a.body);
+        struct json_object *jobs = NULL, *id = NULL;
+        json_object_object_get_ex(o, "jobs", &jobs);
+        json_object_object_get_ex(json_object_array_get_idx(jobs, 0), "id", &id);
+        snprintf(path, sizeof path, "/jobs/%s", json_object_get_string(id));
+        json_object_put(o);
+        free(a.all);
+        for (int i = 0; i < 100; i++) {                     /* both are in */
+            pthread_mutex_lock(&service->lock);
+            int n = 0;
+            for (waiter *w = service->waiting; w; w = w->next)
+                n += strstr(path, w->id) != NULL;
+            pthread_mutex_unlock(&service->lock);
+            if (n == 2)
+                break;
+            usleep(20000);
+        }
+        close(fd[0]);
+        usleep(50000);
+        wait_for(path, "running");
+        close(fd[1]);
+        if (is_detached) {
+            usleep(50000);
+            wait_for(path, "running");
+            a = ask("DELETE", path, NULL, "");
+            free(a.all);
+        }
+        wait_for(path, "cancelled");
+    }
 }
 
 TEST(timeout_and_twins)
@@ -622,7 +726,7 @@ TEST(timeout_and_twins)
     char path[200], id[80];
 
     CHECK(start());
-    answer a = call("POST", "/hasty", NULL, "{\"steps\": 5000}");
+    answer a = ask("POST", "/hasty", NULL, "{\"steps\": 5000}");
     check_status(&a, 504, "hasty");
     snprintf(id, sizeof id, "%s", header(&a, "X-Job-Id"));
     snprintf(path, sizeof path, "/jobs/%s", id);
@@ -635,7 +739,7 @@ TEST(timeout_and_twins)
     send_request(first, "POST", "/demo", "Idempotency-Key: twin\r\n", body);
     send_request(second, "POST", "/demo", "Idempotency-Key: twin\r\n", body);
     a = read_answer(first);
-    answer b = read_answer(second), c = call("POST", "/demo", "Idempotency-Key: twin\r\n", body);
+    answer b = read_answer(second), c = ask("POST", "/demo", "Idempotency-Key: twin\r\n", body);
     check_status(&a, 200, "first");
     check_status(&b, 200, "second");
     check_status(&c, 200, "third");
@@ -651,15 +755,15 @@ TEST(timeout_and_twins)
 TEST(operators)
 {
     CHECK(start());
-    answer a = call("GET", "/health?deep=1", NULL, "");
+    answer a = ask("GET", "/health?deep=1", NULL, "");
     check_status(&a, 200, "deep");
     CHECK(strstr(a.body, "diffusion_models/flux1-dev.safetensors") && strstr(a.body, "NoSuchNode"));
     free(a.all);
-    a = call("GET", "/metrics", NULL, "");
+    a = ask("GET", "/metrics", NULL, "");
     check_status(&a, 200, "metrics");
     CHECK(strstr(a.body, "rylagraph_jobs{state=\"queued\"} 0\n") && strstr(a.body, "rylagraph_cost_usd_total{gpu=\"CPU\"}"));
     free(a.all);
-    a = call("GET", "/endpoints", NULL, "");
+    a = ask("GET", "/endpoints", NULL, "");
     CHECK(strstr(a.body, "\"/flux-dev\"") && strstr(a.body, "\"missing_nodes\": \"NoSuchNode\""));
     free(a.all);
 }

@@ -31,7 +31,7 @@ static int set_input(rg_ctx *c, rg_prompt *p, const rg_cli_pair *set)
 }
 
 /* A file's workflow, a template's with its parameters; the failure's text is in c. */
-static int load(rg_ctx *c, const rg_cli_options *o, const char *text, size_t n_bytes, rg_prompt **out)
+static int load(rg_ctx *c, rg_env *env, const rg_cli_options *o, const char *text, size_t n_bytes, rg_prompt **out)
 {
     struct json_object *root = NULL;
     rg_template *t = NULL;
@@ -43,7 +43,7 @@ static int load(rg_ctx *c, const rg_cli_options *o, const char *text, size_t n_b
         for (int i = 0; !ret && i < o->n_params; i++)
             ret = rg_template_set(c, t, o->params[i].name, o->params[i].value);
         if (!ret)
-            ret = rg_template_check(c, t);
+            ret = rg_template_check(c, t, env, NULL);
         if (!ret)
             ret = rg_prompt_from_json(c, t->graph, out);
     } else if (!ret && o->n_params) {
@@ -142,7 +142,7 @@ static int check(rg_ctx *c, rg_env *env, const rg_cli_options *o, const char *ta
         return RG_EXIT_WRONG;
     }
     code = RG_EXIT_WRONG;
-    if (load(c, o, text, n_bytes, &p) < 0) {
+    if (load(c, env, o, text, n_bytes, &p) < 0) {
         if (o->json)
             print_json(path, NULL, c->message, NULL);
         else

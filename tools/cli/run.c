@@ -161,7 +161,7 @@ static int load_prompt(session *s, const char *path, const rg_cli_pair *sets, in
                 goto done;
             }
         }
-        if (rg_template_check(s->ctx, template) < 0) {
+        if (rg_template_check(s->ctx, template, s->env, NULL) < 0) {
             say_context(s, path);
             goto done;
         }
