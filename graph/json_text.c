@@ -592,18 +592,24 @@ static void write_number(rg_text *t, struct json_object *v)
         rg_text_format(t, "%llu", (unsigned long long)json_object_get_uint64(v));
 }
 
-/* The code point at p, which is UTF-8 because everything that comes in was checked; *n its length. */
+/*
+ * The code point at p and its length *n. Values that were read as JSON are UTF-8; names from paths, headers and messages that were
+ * cut need not be: a byte that fits nowhere is U+FFFD.
+ */
 static uint32_t code_point(const unsigned char *p, int *n)
 {
-    if (p[0] < 0x80) {
-        *n = 1;
-        return p[0];
-    }
-    *n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    uint32_t u = p[0] & (0xff >> (*n + 1));
-    for (int i = 1; i < *n; i++)
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    const int length = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf8 ? 4 : 0;
+    uint32_t u = length == 1 ? p[0] : length ? p[0] & (0xffu >> (length + 1)) : 0;
+    bool is_good = length > 0;
+
+    for (int i = 1; i < length && is_good; i++) {   /* a NUL is no continuation: nothing is read beyond the end */
+        is_good = (p[i] & 0xc0) == 0x80;
         u = u << 6 | (p[i] & 0x3f);
-    return u;
+    }
+    is_good = is_good && u >= least[length] && u <= 0x10ffff && (u < 0xd800 || u > 0xdfff);
+    *n = is_good ? length : 1;
+    return is_good ? u : 0xfffd;
 }
 
 static void write_string(rg_text *t, const char *s)

@@ -141,3 +141,26 @@ TEST(comparing_is_exact)
     CHECK_INT(compare("1e300", "18446744073709551615"), 1);
     CHECK_INT(compare("-123456789012345678901234567890", "-9223372036854775808"), -1);
 }
+
+/* Texts that did not come as JSON (paths, headers, messages that were cut) need not be UTF-8; nothing is read beyond their end. */
+TEST(writes_what_is_no_utf8)
+{
+    static const struct { const char *text, *json; } cases[] = {
+        { "\xe2\x82\xac", "\"\\u20ac\"" }, { "a\xe2\x82", "\"a\\ufffd\\ufffd\"" }, { "\xf0", "\"\\ufffd\"" }, { "\xff\xfe", "\"\\ufffd\\ufffd\"" },
+        { "\x80z", "\"\\ufffdz\"" }, { "\xc0\xaf", "\"\\ufffd\\ufffd\"" }, { "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"" },
+        { "\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" }, { "\xf0\x9f\x8e\xa8", "\"\\ud83c\\udfa8\"" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *exact = malloc(strlen(cases[i].text) + 1), *json;
+        struct json_object *v;
+
+        strcpy(exact, cases[i].text);
+        v = json_object_new_string(exact);
+        json = rg_json_dump(v, 0);
+        CHECK_STR(json, cases[i].json);
+        json_object_put(v);
+        rg_free(json);
+        free(exact);
+    }
+}
