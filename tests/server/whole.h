@@ -77,7 +77,7 @@ static bool whole_start(whole_server *w, rg_server_options o, size_t job_bytes)
 {
     static const char *const folders[] = { "input", "output", "temp", "user", "flows", "models", "models/loras", "www", "www/extensions" };
     static const char blank[] = "{\"name\": \"blank\", \"parameters\": [{\"name\": \"size\", \"type\": \"int\", \"default\": 16, \"min\": 1, \"max\": 512, "
-        "\"targets\": [\"1.width\", \"1.height\"]}, {\"name\": \"seed\", \"type\": \"int\", \"targets\": [\"1.color\"], \"max\": 16777215}], "
+        "\"targets\": [\"1.width\", \"1.height\"]}, {\"name\": \"seed\", \"type\": \"int\", \"default\": 0, \"targets\": [\"1.color\"], \"max\": 16777215}], "
         "\"graph\": {\"1\": {\"class_type\": \"EmptyImage\", \"inputs\": {\"width\": 16, \"height\": 16, \"batch_size\": 1, \"color\": 0}}, "
         "\"2\": {\"class_type\": \"SaveImage\", \"inputs\": {\"images\": [\"1\", 0], \"filename_prefix\": \"blank\"}}}}";
     static const char invert[] = "{\"name\": \"invert\", \"parameters\": [{\"name\": \"image\", \"type\": \"image\", \"required\": true, "
@@ -131,6 +131,10 @@ static bool whole_start(whole_server *w, rg_server_options o, size_t job_bytes)
     v = (rg_service_options){ .env = w->env, .workflow_dirs = flow_dirs, .timeout_seconds = 20 };
     w->comfy = rg_comfy_new(&c);
     w->service = rg_service_new(&v, text, sizeof text);
+    if (*text) {
+        fprintf(stderr, "templates: %s\n", text);
+        return false;
+    }
     o.listen = o.listen ? o.listen : "127.0.0.1";
     o.static_root = www;
     o.user = w->comfy;
