@@ -55,6 +55,7 @@ typedef struct rg_event {
     double seconds;                     /* RG_EVENT_EXECUTED: of this node */
     const rg_node_progress *progress;   /* RG_EVENT_PROGRESS_STATE: n_progress nodes in the order they were touched; PROGRESS: this one */
     int n_progress;
+    int progress_at;                    /* RG_EVENT_PROGRESS_STATE: which of them is the news */
 
     /* RG_EVENT_ERROR, RG_EVENT_BLOCKED */
     int code;

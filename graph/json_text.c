@@ -612,7 +612,7 @@ static uint32_t code_point(const unsigned char *p, int *n)
     return is_good ? u : 0xfffd;
 }
 
-static void write_string(rg_text *t, const char *s)
+void rg_json_write_string(rg_text *t, const char *s)
 {
     int n;
 
@@ -658,7 +658,7 @@ static void write_value(rg_text *t, struct json_object *v, int indent, int level
         rg_text_add(t, json_object_get_boolean(v) ? "true" : "false");
         break;
     case json_type_string:
-        write_string(t, json_object_get_string(v));
+        rg_json_write_string(t, json_object_get_string(v));
         break;
     case json_type_int:
         write_number(t, v);
@@ -685,7 +685,7 @@ static void write_value(rg_text *t, struct json_object *v, int indent, int level
         json_object_object_foreach(v, key, item) {
             rg_text_add(t, i++ ? indent ? "," : ", " : "");
             write_break(t, indent, level + 1, "");
-            write_string(t, key);
+            rg_json_write_string(t, key);
             rg_text_add(t, ": ");
             write_value(t, item, indent, level + 1);
         }

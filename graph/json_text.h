@@ -37,6 +37,7 @@ int rg_json_read(const char *text, size_t n_bytes, int max_depth, struct json_ob
  *   indent   0: one line, else spaces per level
  */
 void rg_json_write(rg_text *t, struct json_object *v, int indent);
+void rg_json_write_string(rg_text *t, const char *s);   /* a string, in quotes */
 char *rg_json_dump(struct json_object *v, int indent);  /* rg_free() it; NULL if no memory */
 
 /* Python's str() and repr() of a JSON value: True, None, 1e+20, {'a': [1, 2]}; str() of a string is the string itself. */

@@ -32,6 +32,7 @@ static void send_state(graph_run *run, int node)
 
     e.progress = run->progress;
     e.n_progress = run->n_progress;
+    e.progress_at = run->progress_of[node];
     graph_send(run, e);
 }
 

@@ -13,6 +13,7 @@ rg_comfy *rg_comfy_new(const rg_comfy_options *o)
         return NULL;
     f->options = *o;
     pthread_mutex_init(&f->lock, NULL);
+    comfy_progress_init(&f->progress);
     if (!(f->ctx = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL))) {
         rg_comfy_free(f);
         return NULL;
@@ -27,6 +28,7 @@ void rg_comfy_free(rg_comfy *f)
     rg_free(f->running_client);
     rg_free(f->running_node);
     rg_ctx_free(f->ctx);
+    comfy_progress_release(&f->progress);
     pthread_mutex_destroy(&f->lock);
     rg_free(f);
 }

@@ -9,6 +9,19 @@
 #include "server/comfy.h"
 #include "server/http_parse.h"
 
+/* What clients know of the nodes of the run at hand. */
+typedef struct comfy_progress {
+    pthread_mutex_t lock;
+    char *client;                       /* the run's; NULL: everybody */
+    rg_text id;                         /* the prompt's, as JSON */
+    rg_text *entries;                   /* per node touched so far: its part of the message */
+    int n, capacity;
+    size_t n_bytes;                     /* of all entries */
+    double allowance, grown_at;
+    bool is_stale;                      /* what was sent last is not the latest */
+    bool is_armed, is_off;
+} comfy_progress;
+
 struct rg_comfy {
     rg_comfy_options options;
     rg_server *server;
@@ -19,7 +32,16 @@ struct rg_comfy {
 
     pthread_mutex_t lock;               /* what the loop thread wants to know of the run */
     char *running_client, *running_node;
+
+    comfy_progress progress;
 };
+
+/* progress_state.c: a run begins, a node has started, gone on or finished, the run is about to end. */
+int comfy_progress_init(comfy_progress *p);
+void comfy_progress_release(comfy_progress *p);
+void comfy_progress_begin(rg_comfy *f, const rg_job *job);
+void comfy_progress_step(rg_comfy *f, const rg_event *e);
+void comfy_progress_end(rg_comfy *f);
 
 /* events.c */
 void comfy_send_status(rg_comfy *f);

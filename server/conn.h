@@ -135,6 +135,7 @@ struct rg_server {
     rg_socket *sockets;                 /* newest first */
     atomic_bool is_stopping;
     lws_sorted_usec_list_t timer;
+    struct later *laters;
     pthread_mutex_t lock;               /* of what follows */
     struct post *posts, **posts_end;
     bool is_woken;
@@ -144,8 +145,6 @@ struct rg_server {
     int n_workers;
     bool is_over;
 };
-
-double rg_server_now(void);
 
 /* http.c */
 bool conn_send(conn *c, out_bytes *b);  /* takes its own hold */

@@ -59,58 +59,6 @@ static void put_string(struct json_object *o, const char *key, const char *s)
     json_object_object_add(o, key, s ? json_object_new_string(s) : NULL);
 }
 
-/* A string as JSON; "null" for NULL. rg_free() it. */
-static char *quoted(const char *text)
-{
-    struct json_object *v = text ? json_object_new_string(text) : NULL;
-    char *out = rg_json_dump(v, 0);
-
-    json_object_put(v);
-    return out;
-}
-
-/* ---- progress_state ------------------------------------------------------------------------------------------------------------ */
-
-/* Python's numbers: 0.0 of 1.0 at a node's start, whole ones once it counts. */
-static void add_number(rg_text *t, double v, bool is_counted)
-{
-    struct json_object *o = is_counted ? json_object_new_int64((int64_t)v) : json_object_new_double(v);
-
-    rg_json_write(t, o, 0);
-    json_object_put(o);
-}
-
-static void send_progress_state(rg_comfy *f, const rg_job *job, const rg_event *e)
-{
-    rg_text t = { 0 };
-
-    if (!atomic_load(&f->n_sockets))
-        return;
-    char *job_id = quoted(job->id);
-    rg_text_format(&t, "{\"type\": \"progress_state\", \"data\": {\"prompt_id\": %s, \"nodes\": {", job_id);
-    for (int i = 0; i < e->n_progress; i++) {
-        const rg_node_progress *n = &e->progress[i];
-        char *id = quoted(n->node_id), *display = quoted(n->display_id), *parent = quoted(n->parent_id), *real = quoted(n->real_id);
-
-        t.is_failed |= !id || !display || !parent || !real;
-        rg_text_format(&t, "%s%s: {\"value\": ", i ? ", " : "", id);
-        add_number(&t, n->value, n->is_counted);
-        rg_text_add(&t, ", \"max\": ");
-        add_number(&t, n->max, n->is_counted);
-        rg_text_format(&t, ", \"state\": \"%s\", \"node_id\": %s, \"prompt_id\": %s, \"display_node_id\": %s, \"parent_node_id\": %s, "
-                           "\"real_node_id\": %s}", n->is_finished ? "finished" : "running", id, job_id, display, parent, real);
-        rg_free(id);
-        rg_free(display);
-        rg_free(parent);
-        rg_free(real);
-    }
-    rg_text_add(&t, "}}}");
-    if (!t.is_failed && job_id)
-        rg_server_send(f->server, job->client_id, RG_SEND_ALL, false, t.data, t.n_bytes);
-    rg_text_release(&t);
-    rg_free(job_id);
-}
-
 /* ---- previews ---------------------------------------------------------------------------------------------------------------------- */
 
 static void put_u32(unsigned char *p, size_t v)
@@ -232,7 +180,7 @@ static void on_run(rg_comfy *f, const rg_job_event *j)
 
     switch (e->kind) {
     case RG_EVENT_PROGRESS_STATE:
-        send_progress_state(f, job, e);
+        comfy_progress_step(f, e);
         break;
     case RG_EVENT_EXECUTING:
         set_running(f, job->client_id, e->display_id);
@@ -261,6 +209,8 @@ static void on_run(rg_comfy *f, const rg_job_event *j)
     default:
         break;
     }
+    if (e->kind == RG_EVENT_SUCCESS || e->kind == RG_EVENT_ERROR || e->kind == RG_EVENT_INTERRUPTED)
+        comfy_progress_end(f);
     if (j->message)                     /* the five that history keeps, too */
         send_event(f, job, j->message, json_object_get(j->data), e->kind == RG_EVENT_INTERRUPTED);
 }
@@ -273,6 +223,7 @@ void rg_comfy_on_job(void *user, const rg_job_event *e)
     switch (e->kind) {
     case RG_JOB_EVENT_STARTED:
         set_running(f, e->job->client_id, NULL);
+        comfy_progress_begin(f, e->job);
         comfy_send_status(f);
         break;
     case RG_JOB_EVENT_RUN:

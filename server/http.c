@@ -640,6 +640,58 @@ void rg_server_post(rg_server *s, void (*fn)(void *arg), void *arg)
         lws_cancel_service(s->context);
 }
 
+typedef struct later {
+    lws_sorted_usec_list_t timer;
+    struct later *prev, *next;
+    rg_server *server;
+    double at;
+    void (*fn)(void *arg);
+    void *arg;
+} later;
+
+static void forget_later(later *l)
+{
+    if (l->next)
+        l->next->prev = l->prev;
+    *(l->prev ? &l->prev->next : &l->server->laters) = l->next;
+    rg_free(l);
+}
+
+static void on_later(lws_sorted_usec_list_t *timer)
+{
+    later *l = lws_container_of(timer, later, timer);
+    void (*const fn)(void *) = l->fn;
+    void *const arg = l->arg;
+
+    forget_later(l);
+    fn(arg);
+}
+
+static void begin_later(void *arg)
+{
+    later *l = arg;
+    const double seconds = l->at - rg_server_now();
+
+    if (!l->server->context) {          /* it ends */
+        rg_free(l);
+        return;
+    }
+    if ((l->next = l->server->laters))
+        l->next->prev = l;
+    l->server->laters = l;
+    lws_sul_schedule(l->server->context, 0, &l->timer, on_later, (lws_usec_t)((seconds > 0 ? seconds : 0) * LWS_US_PER_SEC) + 1);
+}
+
+void rg_server_post_later(rg_server *s, double seconds, void (*fn)(void *arg), void *arg)
+{
+    later *l;
+
+    while (!(l = rg_calloc(1, sizeof(*l))))     /* as a post: cannot be dropped */
+        usleep(1000);
+    *l = (later){ .server = s, .at = rg_server_now() + seconds, .fn = fn, .arg = arg };
+    rg_server_post(s, begin_later, l);
+}
+
 static void conn_opened(rg_server *s, struct lws *wsi, conn **slot)
 {
     conn *c = rg_calloc(1, sizeof(*c));
@@ -876,7 +928,12 @@ void rg_server_free(rg_server *s)
     rg_server_end_workers(s);
     if (s->context) {
         run_posts(s);
+        while (s->laters) {
+            lws_sul_schedule(s->context, 0, &s->laters->timer, NULL, LWS_SET_TIMER_USEC_CANCEL);
+            forget_later(s->laters);
+        }
         lws_context_destroy(s->context);
+        s->context = NULL;
     }
     for (post *p = s->posts; p; ) {
         post *next = p->next;

@@ -60,6 +60,10 @@ int rg_server_port(const rg_server *s);
 /* Run fn(arg) on the loop thread, soon, in the order of posting. From any thread. */
 void rg_server_post(rg_server *s, void (*fn)(void *arg), void *arg);
 
+/* The same once some time has passed; what is still to come when the server is freed is forgotten, arg is the caller's. */
+void rg_server_post_later(rg_server *s, double seconds, void (*fn)(void *arg), void *arg);
+double rg_server_now(void);             /* seconds of a clock that never jumps */
+
 /* ---- routes ------------------------------------------------------------------------------------------------------------------- */
 
 enum {

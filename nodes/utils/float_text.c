@@ -13,6 +13,10 @@ const char *rg_float_text(double x, char text[RG_FLOAT_TEXT_SIZE])
 
     if (isnan(x) || isinf(x))
         return strcpy(text, isnan(x) ? "nan" : x < 0 ? "-inf" : "inf");
+    if (fabs(x) < 1e15 && x == floor(x) && !(x == 0 && signbit(x))) {      /* most of them are whole */
+        snprintf(text, RG_FLOAT_TEXT_SIZE, "%lld.0", (long long)x);
+        return text;
+    }
     for (int precision = 0; precision < 17; precision++) {      /* 17 significant digits always suffice */
         snprintf(digits, sizeof(digits), "%.*e", precision, fabs(x));
         if (strtod(digits, NULL) == fabs(x))
