@@ -5,12 +5,13 @@
 #include "graph/ui_graph.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "graph/json_text.h"
 
-enum { MOST_NODES = 100000, MOST_DEPTH = 32 };
+enum { MOST_NODES = 100000, MOST_DEPTH = 32, MOST_WARNINGS = 1000 };
 
 static struct json_object *get(struct json_object *o, const char *key)
 {
@@ -553,4 +554,77 @@ int rg_ui_to_api(rg_ctx *c, struct json_object *ui, struct json_object **api)
     else
         *api = o;
     return ret;
+}
+
+/* ---- what was left out ----------------------------------------------------------------------------------------------- */
+
+static void warn(struct json_object *list, const ui_frame *f, const ui_node *node, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void warn(struct json_object *list, const ui_frame *f, const ui_node *node, const char *format, ...)
+{
+    char text[300];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    char *line = rg_asprintf("node %s%s (%.100s)%s", f->path, node->id, node->class_type, text);
+    if (line)
+        json_object_array_add(list, json_object_new_string(line));
+    rg_free(line);
+}
+
+static void warn_node(const ui_frame *f, const ui_node *node, struct json_object *list)
+{
+    struct json_object *slots = get(node->json, "inputs"), *unnamed = get(node->json, "widgets_values");
+
+    if (node->kind == UI_NOTE)
+        return;
+    if (node->mode == UI_MUTED || node->mode == UI_BYPASSED) {
+        if (node->kind == UI_NODE || node->kind == UI_SUBGRAPH)
+            warn(list, f, node, " is %s", node->mode == UI_MUTED ? "muted: left out, and what only it gives" : "bypassed: left out, its inputs passed on");
+        return;
+    }
+    if (node->kind == UI_NODE && !node->type) {
+        if (list_length(unnamed))
+            warn(list, f, node, ": this program has no such class; its %zu widget values could not be named and are in _meta.widgets_values",
+                 list_length(unnamed));
+        else
+            warn(list, f, node, ": this program has no such class");
+    }
+    for (size_t i = 0; i < list_length(slots); i++) {
+        struct json_object *slot = json_object_array_get_idx(slots, i), *link = get(slot, "link");
+        char key[32];
+
+        if (!link)
+            continue;
+        snprintf(key, sizeof key, "%lld", (long long)json_object_get_int64(link));
+        const ui_link *found = ui_find_link(f->graph, json_object_is_type(link, json_type_string) ? json_object_get_string(link) : key);
+        if (!found || (!found->from && !found->is_from_inputs))
+            warn(list, f, node, ", input %.60s: its link %.30s begins nowhere", get_text(slot, "name") ? get_text(slot, "name") : "?", key);
+    }
+}
+
+static void warn_frame(const ui_frame *f, struct json_object *list)
+{
+    for (int i = 0; i < f->graph->n_nodes && json_object_array_length(list) < MOST_WARNINGS; i++) {
+        warn_node(f, &f->graph->nodes[i], list);
+        if (f->children[i])
+            warn_frame(f->children[i], list);
+    }
+}
+
+struct json_object *rg_ui_warnings(rg_ctx *c, struct json_object *ui)
+{
+    struct json_object *list = json_object_new_array();
+    ui_workflow w;
+    const int ret = ui_open(c, ui, &w);
+
+    if (!ret && list)
+        warn_frame(w.root, list);
+    ui_close(&w);
+    if (ret < 0) {
+        json_object_put(list);
+        return NULL;
+    }
+    return list;
 }

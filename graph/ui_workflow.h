@@ -21,6 +21,12 @@ bool rg_ui_is(struct json_object *json);
 int rg_ui_to_api(rg_ctx *c, struct json_object *ui, struct json_object **api);
 
 /*
+ * What is not in that prompt though the file has it, as texts for people in a new list, the caller's: muted and bypassed nodes, values
+ * that could not be named, links from nodes that are not there. NULL if no memory, or if it cannot be made into a prompt at all.
+ */
+struct json_object *rg_ui_warnings(rg_ctx *c, struct json_object *ui);
+
+/*
  * A workflow from a file's bytes: JSON text, or a PNG, WebP or JPEG picture that carries one ("prompt" before "workflow").
  *   *json    API form, editor's form, a template or whatever else the text is; the caller's
  *   *ui      the editor's form that lies beside it in a picture, or NULL; the caller's; may be asked for by NULL

@@ -17,6 +17,7 @@
 #include "engine/core/sha256.h"
 #include "engine/media/picture.h"
 #include "graph/json_text.h"
+#include "graph/ui_workflow.h"
 #include "graph/validate.h"
 #include "server/cost.h"
 #include "server/service_inside.h"
@@ -809,17 +810,56 @@ static void answer_later(rg_service *s, rg_request *r, call *c)
         on_gone(s, r);
 }
 
+/* Is it a graph in API form? */
+static bool is_graph(struct json_object *o)
+{
+    if (!json_object_is_type(o, json_type_object) || json_object_object_length(o) == 0)
+        return false;
+    json_object_object_foreach(o, id, node) {
+        (void)id;
+        if (!json_object_is_type(get(node, "class_type"), json_type_string))
+            return false;
+    }
+    return true;
+}
+
+/* The body of a call; of /workflow also a bare workflow, and a picture or a form that holds one. False: it is none; refused. */
+static bool read_body(rg_service *s, rg_request *r, bool is_workflow, struct json_object **body)
+{
+    const char *type = rg_request_header(r, "content-type");
+    size_t n_bytes;
+    const char *bytes = rg_request_body(r, &n_bytes);
+    const bool is_file = is_workflow && (rg_picture_is(bytes, n_bytes) || (type && !strncasecmp(type, "multipart/form-data", 19)));
+    rg_ctx *c = is_file ? rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL) : NULL;
+    struct json_object *graph = NULL;
+
+    *body = NULL;
+    if (is_file ? !c || service_read_workflow(c, r, &graph) < 0 : !rg_request_json(r, body)) {
+        service_free_headers(s, r, NULL);
+        service_refuse(r, 400, NULL, "%s", c && c->error ? c->message : "the body is not JSON");
+        rg_ctx_free(c);
+        return false;
+    }
+    rg_ctx_free(c);
+    if (is_workflow && !is_file && (rg_ui_is(*body) || is_graph(*body))) {
+        graph = *body;
+        *body = NULL;
+    }
+    if (graph) {
+        *body = json_object_new_object();
+        json_object_object_add(*body, "workflow", graph);
+    }
+    return true;
+}
+
 static void run_call(rg_service *s, endpoint *e, rg_request *r)
 {
     struct json_object *body = NULL;
     char id[80];
     call c;
 
-    if (!rg_request_json(r, &body)) {
-        service_free_headers(s, r, NULL);
-        service_refuse(r, 400, NULL, "the body is not JSON");
+    if (!read_body(s, r, !e, &body))
         return;
-    }
     call_read(s, e, r, body, &c);
     if (c.status) {
         service_free_headers(s, r, c.ignored);
@@ -897,6 +937,7 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     rg_server_moving_routes(server, "POST", service_has_route, RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, post_endpoint, s);
     rg_server_route(server, "POST", "/workflow", RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN, post_workflow, s);
     workflow_check_start(s);
+    workflow_convert_start(s);
     jobs_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
     templates_start(s);

@@ -141,6 +141,13 @@ char *service_missing_classes(struct json_object *graph);
 
 void jobs_start(rg_service *s);         /* its routes */
 void workflow_check_start(rg_service *s);
+void workflow_convert_start(rg_service *s);
+
+/*
+ * A body that holds a workflow: JSON in any form, also wrapped ({"workflow": ...}, {"prompt": ...}), a template, a picture that carries
+ * one, or a form with such a file. *json is the caller's. Errors as rg_workflow_read().
+ */
+int service_read_workflow(rg_ctx *c, rg_request *r, struct json_object **json);
 void jobs_on_job(rg_service *s, const rg_job_event *e);
 void jobs_keep_alive(rg_service *s);
 void jobs_stop(rg_service *s);

@@ -5,6 +5,8 @@
 #ifndef RG_TESTS_SERVER_CLIENT_H
 #define RG_TESTS_SERVER_CLIENT_H
 
+#pragma GCC diagnostic ignored "-Wunused-function"      /* each test uses some of these */
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
