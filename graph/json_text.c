@@ -93,6 +93,7 @@ char *rg_text_take(rg_text *t)
 struct reader {
     const char *start, *p, *end;
     int depth, max_depth;
+    size_t n_values;
     int error;
     char *message;
     size_t message_size;
@@ -412,7 +413,9 @@ static struct json_object *read_value(struct reader *r)
     char text[24];
 
     skip_space(r);
-    if (r->p >= r->end) {
+    if (++r->n_values > RG_JSON_MAX_VALUES) {
+        read_fail(r, r->p, "more than %d values", RG_JSON_MAX_VALUES);
+    } else if (r->p >= r->end) {
         read_fail(r, r->p, "expected a value, found the end of the text");
     } else if (*r->p == '{' || *r->p == '[') {
         if (r->depth >= r->max_depth) {

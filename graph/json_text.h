@@ -25,6 +25,9 @@ void rg_text_format(rg_text *t, const char *format, ...) __attribute__((format(p
 void rg_text_release(rg_text *t);
 char *rg_text_take(rg_text *t);         /* the text (rg_free() it), "" if nothing was added; NULL if memory ran out */
 
+/* A value of two bytes ("1,") takes a hundred times that in memory: as many as no workflow has, and little enough to hold. */
+enum { RG_JSON_MAX_VALUES = 2000000 };
+
 /*
  * Parse one JSON value. A key given twice keeps its first place and its last value, as in Python.
  *   max_depth  arrays and objects inside each other

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_CLIENT_TEXT = 65536 };
+
 rg_comfy *rg_comfy_new(const rg_comfy_options *o)
 {
     rg_comfy *f = rg_calloc(1, sizeof(*f));
@@ -176,7 +178,8 @@ void rg_comfy_on_text(void *user, rg_socket *s, const char *text, size_t n_bytes
     const char *type;
     char error[128], *features;
 
-    if (rg_json_read(text, n_bytes, 32, &message, error, sizeof(error)) < 0)
+    /* nobody has much to say: what is longer must not keep the loop busy */
+    if (n_bytes > MAX_CLIENT_TEXT || rg_json_read(text, n_bytes, 32, &message, error, sizeof(error)) < 0)
         return;
     type = comfy_get_string(message, "type");
     if (rg_socket_first(s) && type && !strcmp(type, "feature_flags")) {

@@ -41,6 +41,17 @@ const char *rg_content_type(const char *path)
     return "application/octet-stream";
 }
 
+const char *rg_data_type(const char *path)
+{
+    static const char *const refused[] = { "text/html", "application/xhtml+xml", "application/javascript", "text/css", "image/svg+xml", "text/xml" };
+    const char *type = rg_content_type(path);
+
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        if (!strncmp(type, refused[i], strlen(refused[i])))
+            return "application/octet-stream";
+    return type;
+}
+
 static bool has_tag(const char *list, const char *etag)
 {
     const size_t n = strlen(etag);

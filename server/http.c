@@ -354,7 +354,7 @@ static void dispatch(conn *c)
             send_answer(c, r);
         return;
     }
-    if (r->route && (r->route->flags & RG_ROUTE_WORKER)) {
+    if (r->route && ((r->route->flags & RG_ROUTE_WORKER) || rg_request_is_large(r))) {
         give_to_worker(s, r);
         return;
     }

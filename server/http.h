@@ -115,6 +115,7 @@ unsigned rg_request_may(const rg_request *r);                   /* RG_MAY_... of
 int64_t rg_request_read(rg_request *r, void *bytes, size_t n_bytes);
 void rg_request_stop_reading(rg_request *r);                    /* from any thread, while it is held: rg_request_read() returns -1 soon */
 
+bool rg_request_is_large(const rg_request *r);                  /* its body is so large that the handler runs on a worker thread in any case */
 bool rg_request_is_gone(const rg_request *r);                   /* the client has closed its connection; from any thread */
 rg_server *rg_request_server(const rg_request *r);
 
@@ -137,6 +138,7 @@ void rg_respond_error(rg_request *r, int status);       /* ComfyUI's bodies: "40
  */
 void rg_respond_file(rg_request *r, const char *path, const char *content_type);
 const char *rg_content_type(const char *path);          /* by extension; "application/octet-stream" when unknown */
+const char *rg_data_type(const char *path);             /* the same for files of clients: nothing that a browser would run as this server's page */
 
 /* ---- answering later, and streams (SSE) ---------------------------------------------------------------------------------------------- */
 

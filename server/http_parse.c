@@ -173,6 +173,9 @@ int64_t rg_http_parse_head(char *bytes, size_t n_bytes, rg_http_head *out)
                 out->is_keep_alive = false;
             else if (has_word(f->value, "keep-alive"))
                 out->is_keep_alive = true;
+        } else if (!strcmp(f->name, "host")) {
+            if (f->value != rg_http_field_value(out, "host"))
+                ret = -400;             /* two: which one does the origin guard mean? */
         } else if (!strcmp(f->name, "expect")) {
             out->is_continue_wanted = !strcasecmp(f->value, "100-continue");
         }
@@ -238,8 +241,8 @@ char *rg_query_value(const char *query, const char *name)
             const size_t n = (size_t)(query + length - v);
             char *value = rg_malloc(n + 1);
 
-            if (value)
-                rg_percent_decode(v, n, true, value);
+            if (value && !rg_percent_decode(v, n, true, value))
+                *value = '\0';          /* a NUL in a name names nothing */
             return value;
         }
         query += length + (query[length] == '&');

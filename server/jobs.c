@@ -651,22 +651,37 @@ typedef struct deep_check {
 static void *deep_main(void *arg)
 {
     deep_check *d = arg;
+    rg_service *s = d->service;
 
-    respond_health(d->r, d->service, true);
+    respond_health(d->r, s, true);
     rg_request_finish(d->r);
     rg_free(d);
+    pthread_mutex_lock(&s->lock);
+    s->n_deep--;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 
 /* On the loop, so that it answers while every worker is busy; the deep one reads folders, on a thread of its own. */
 static void get_health(rg_request *r, void *user)
 {
+    rg_service *s = user;
     const char *deep = rg_request_query(r, "deep");
     deep_check *d = NULL;
     pthread_t t;
 
-    if (!deep || strcmp(deep, "1") || !rg_request_may(r) || !(d = rg_malloc(sizeof *d))) {
+    if (!deep || strcmp(deep, "1") || !rg_request_may(r)) {
         respond_health(r, user, false);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    const bool is_busy = s->n_deep >= MAX_DEEP_CHECKS || s->is_stopping || !(d = rg_malloc(sizeof *d));
+    s->n_deep += !is_busy;
+    pthread_mutex_unlock(&s->lock);
+    if (is_busy) {
+        rg_respond_header(r, "Retry-After", "1");
+        service_refuse(r, 503, NULL, "others are asking that already");
         return;
     }
     *d = (deep_check){ user, r };
@@ -677,6 +692,9 @@ static void get_health(rg_request *r, void *user)
         respond_health(r, user, false);
         rg_request_finish(r);
         rg_free(d);
+        pthread_mutex_lock(&s->lock);
+        s->n_deep--;
+        pthread_mutex_unlock(&s->lock);
     }
 }
 
@@ -837,5 +855,7 @@ void jobs_stop(rg_service *s)
     pthread_mutex_lock(&s->lock);
     for (job_log *l = s->logs; l; l = l->next)
         end_streams(l);
+    while (s->n_deep > 0)               /* they read the endpoints */
+        pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
 }

@@ -76,40 +76,43 @@ static void on_pushed(void *user, int code, const char *id, double number)
     rg_free(p);
 }
 
-static bool is_listed(struct json_object *list, const char *id)
+/* Is id a key of the set? */
+static bool is_in(struct json_object *set, const char *id)
 {
-    for (size_t i = 0; i < json_object_array_length(list); i++) {
+    return json_object_object_get_ex(set, id, NULL);
+}
+
+static void add_to_set(struct json_object *set, struct json_object *list)
+{
+    for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++) {
         struct json_object *v = json_object_array_get_idx(list, i);
 
-        if (json_object_is_type(v, json_type_string) && !strcmp(json_object_get_string(v), id))
-            return true;
+        if (json_object_is_type(v, json_type_string))
+            json_object_object_add(set, json_object_get_string(v), NULL);
     }
-    return false;
 }
 
 /* Ids of the outputs that will run: output nodes among the targets, less those that node_errors says depend on a broken node. */
 static struct json_object *outputs_to_run(const rg_prompt *p, struct json_object *targets, struct json_object *node_errors)
 {
-    struct json_object *list = json_object_new_array();
+    struct json_object *list = json_object_new_array(), *wanted = json_object_new_object(), *broken = json_object_new_object();
 
+    add_to_set(wanted, targets);
+    if (json_object_is_type(node_errors, json_type_object)) {
+        json_object_object_foreach(node_errors, key, entry) {
+            (void)key;
+            add_to_set(broken, comfy_get(entry, "dependent_outputs"));
+        }
+    }
     for (int i = 0; i < rg_prompt_n_nodes(p); i++) {
         const rg_node *type;
         const char *id = rg_prompt_node(p, i, &type);
-        bool is_broken = false;
 
-        if (!type || !type->is_output || (targets && !is_listed(targets, id)))
-            continue;
-        if (json_object_is_type(node_errors, json_type_object)) {
-            json_object_object_foreach(node_errors, key, entry) {
-                struct json_object *dependents = comfy_get(entry, "dependent_outputs");
-
-                (void)key;
-                is_broken |= json_object_is_type(dependents, json_type_array) && is_listed(dependents, id);
-            }
-        }
-        if (!is_broken)
+        if (type && type->is_output && (!targets || is_in(wanted, id)) && !is_in(broken, id))
             json_object_array_add(list, json_object_new_string(id));
     }
+    json_object_put(wanted);
+    json_object_put(broken);
     return list;
 }
 
@@ -148,8 +151,14 @@ static void post_prompt(rg_request *r, void *user)
     rg_job_new job = { .kind = RG_JOB_PROMPT };
     pushing *push = NULL;
     int n_ids = 0, ret;
+    /* the loop has one for messages of parsers; a large prompt is read on a worker */
+    rg_ctx *own = rg_request_is_large(r) ? rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL) : NULL, *c = own ? own : f->ctx;
 
-    rg_ctx_reset(f->ctx);
+    if (rg_request_is_large(r) && !own) {
+        rg_respond_error(r, 500);
+        return;
+    }
+    rg_ctx_reset(c);
     if (!rg_request_json(r, &body) || !(json_object_is_type(body, json_type_object) || json_object_is_type(body, json_type_array))) {
         rg_respond_error(r, 500);
         goto done;
@@ -170,9 +179,9 @@ static void post_prompt(rg_request *r, void *user)
         refuse(r, 400, "prompt_no_outputs", "Prompt has no outputs", "");
         goto done;
     }
-    if ((ret = rg_prompt_from_json(f->ctx, graph, &p)) < 0) {
+    if ((ret = rg_prompt_from_json(c, graph, &p)) < 0) {
         if (ret == RG_ERR_UNSUPPORTED)
-            refuse(r, 400, "invalid_prompt", f->ctx->message, "");
+            refuse(r, 400, "invalid_prompt", c->message, "");
         else
             rg_respond_error(r, 500);
         goto done;
@@ -254,7 +263,8 @@ done:
     json_object_put(answer);
     json_object_put(body);
     rg_prompt_free(p);
-    rg_ctx_reset(f->ctx);
+    rg_ctx_reset(c);
+    rg_ctx_free(own);
 }
 
 static void get_prompt(rg_request *r, void *user)

@@ -100,6 +100,11 @@ const char *rg_request_body(const rg_request *r, size_t *n_bytes)
     return r->body ? r->body : "";
 }
 
+bool rg_request_is_large(const rg_request *r)
+{
+    return r->n_body > 65536;
+}
+
 unsigned rg_request_may(const rg_request *r)
 {
     return r->may;

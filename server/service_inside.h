@@ -57,7 +57,7 @@ typedef struct job_log {
     int n_streams;
 } job_log;
 
-enum { MAX_LOGS = 256, MAX_LOG_EVENTS = 2000, KEEP_ALIVE_SECONDS = 15 };
+enum { MAX_LOGS = 256, MAX_LOG_EVENTS = 2000, MAX_DEEP_CHECKS = 2, KEEP_ALIVE_SECONDS = 15 };
 
 struct rg_service {
     rg_service_options options;
@@ -84,6 +84,7 @@ struct rg_service {
     waiter *waiting, *ended;
     job_log *logs;
     int n_logs;
+    int n_deep;                         /* deep health checks at work, each on a thread of its own */
     double mean_seconds;                /* of recent jobs, load and compute; 0: none yet */
     double running_since;               /* monotonic; 0: nothing runs */
     double cost;                        /* of all jobs since the start */

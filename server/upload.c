@@ -10,6 +10,8 @@
 #include "engine/media/picture.h"
 #include "server/comfy_inside.h"
 
+enum { MAX_PARTS = 1000 };
+
 typedef struct form {
     char *type, *subfolder, *overwrite, *original_ref;
     rg_part image;                      /* filename NULL: none was there */
@@ -30,10 +32,10 @@ static bool read_form(rg_request *r, form *o)
     size_t n, at = 0;
     const char *body = rg_request_body(r, &n), *content_type = rg_request_header(r, "content-type");
     rg_part part;
-    int ret;
+    int ret = -1;
 
     *o = (form){ 0 };
-    while ((ret = rg_multipart_next(content_type, body, n, &at, &part)) == 1) {
+    for (int i = 0; i < MAX_PARTS && (ret = rg_multipart_next(content_type, body, n, &at, &part)) == 1; i++) {
         char **field = !part.name ? NULL : !strcmp(part.name, "type") ? &o->type : !strcmp(part.name, "subfolder") ? &o->subfolder
                      : !strcmp(part.name, "overwrite") ? &o->overwrite : !strcmp(part.name, "original_ref") ? &o->original_ref : NULL;
 

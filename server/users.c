@@ -469,8 +469,12 @@ static void get_userdata_file(rg_request *r, void *user)
 
     if (path && stat(path, &st) < 0)
         rg_respond_empty(r, 404);
-    else if (path)
-        rg_respond_file(r, path, NULL);
+    else if (path) {
+        const char *type = rg_content_type(path);
+
+        rg_respond_header(r, "X-Content-Type-Options", "nosniff");
+        rg_respond_file(r, path, !strcmp(type, "text/css") ? type : rg_data_type(path));    /* the web client's page has a user.css */
+    }
     rg_free(path);
     rg_free(root);
 }

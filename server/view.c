@@ -66,18 +66,6 @@ done:
     rg_ctx_free(c);
 }
 
-/* Types that a browser would run as this server's own pages are only offered as files. */
-static const char *safe_type(const char *path)
-{
-    static const char *const refused[] = { "text/html", "application/xhtml+xml", "application/javascript", "text/css", "image/svg+xml", "text/xml" };
-    const char *type = rg_content_type(path);
-
-    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
-        if (!strncmp(type, refused[i], strlen(refused[i])))
-            return "application/octet-stream";
-    return type;
-}
-
 static void get_view(rg_request *r, void *user)
 {
     static const char *const marks[] = { "output", "input", "temp" };
@@ -123,12 +111,13 @@ static void get_view(rg_request *r, void *user)
     for (const char *p = leaf; *p; p++)
         rg_text_add_bytes(&disposition, *p == '"' || *p == '\\' ? "_" : p, 1);
     rg_text_add(&disposition, "\"");
+    rg_respond_header(r, "X-Content-Type-Options", "nosniff");
     rg_respond_header(r, "Content-Disposition", disposition.data ? disposition.data : "");
     rg_text_release(&disposition);
     if (preview || (channel && (!strcmp(channel, "rgb") || !strcmp(channel, "a"))))
         respond_converted(r, path, preview, channel);
     else
-        rg_respond_file(r, path, safe_type(path));
+        rg_respond_file(r, path, rg_data_type(path));
 done:
     rg_free(name);
     rg_free(folder);

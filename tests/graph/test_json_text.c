@@ -164,3 +164,15 @@ TEST(writes_what_is_no_utf8)
         free(exact);
     }
 }
+
+TEST(number_of_values_is_bounded)
+{
+    const size_t n = 2 * ((size_t)RG_JSON_MAX_VALUES + 10);
+    char *text = malloc(n), error[100];
+    struct json_object *v = NULL;
+
+    for (size_t i = 0; i < n; i++)
+        text[i] = i == 0 ? '[' : i == n - 1 ? ']' : i % 2 ? '1' : ',';
+    CHECK(rg_json_read(text, n, 8, &v, error, sizeof error) == RG_ERR_FORMAT && strstr(error, "more than 2000000 values"));
+    free(text);
+}
