@@ -928,6 +928,7 @@ rg_service *rg_service_new(const rg_service_options *o, char *text, size_t text_
 void rg_service_set_executor(rg_service *s, rg_executor *x)
 {
     s->executor = x;
+    templates_start(s);                 /* only now: its thread reads the table of routes, which has all of them */
 }
 
 void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
@@ -940,7 +941,6 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     workflow_convert_start(s);
     jobs_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
-    templates_start(s);
 }
 
 void rg_service_on_job(void *user, const rg_job_event *e)

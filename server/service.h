@@ -32,7 +32,7 @@ void rg_service_on_job(void *user, const rg_job_event *e);      /* call it from 
 
 /* Add the routes: before the executor starts, whose first events may be of jobs that waited on disk. */
 void rg_service_start(rg_service *s, rg_server *server, rg_queue *q);
-void rg_service_set_executor(rg_service *s, rg_executor *x);    /* before the server runs */
+void rg_service_set_executor(rg_service *s, rg_executor *x);    /* before the server runs, when it has all its routes */
 
 /* Answers everybody who still waits (503) and ends their streams; after rg_server_end_workers(), before the executor stops. */
 void rg_service_stop(rg_service *s);

@@ -15,7 +15,7 @@
 
 typedef struct maker {
     uint64_t state;                     /* of the random numbers */
-    const route *routes;
+    const route *routes[256];
     int n_routes;
     const uint8_t *picture;             /* a PNG, for uploads */
     size_t n_picture;
@@ -277,11 +277,8 @@ static bool make_request(maker *m, const route *r)
     unsigned char *body;
     size_t n_body, begin = m->n;
 
-    if (!r) {
-        r = m->routes;
-        for (unsigned i = any(m, (unsigned)m->n_routes); i > 0; i--)
-            r = r->next;
-    }
+    if (!r)
+        r = m->routes[any(m, (unsigned)m->n_routes)];
     const bool is_socket = r->flags & RG_ROUTE_SOCKET;
     /* the body first, its length is wanted in the head */
     const char *type = "";
