@@ -69,6 +69,11 @@ static bool has_extension(const char *name, const char *const *extensions)
     return false;
 }
 
+bool rg_env_is_model_file(const char *name)
+{
+    return has_extension(name, model_extensions);
+}
+
 /* ---- the environment --------------------------------------------------------------------------------------------- */
 
 /* Lexically clean absolute path, as Python's os.path.abspath(); rg_free() it. */

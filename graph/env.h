@@ -45,6 +45,7 @@ char **rg_env_folders(const rg_env *env, const char *key);
  */
 int rg_env_list(rg_env *env, const char *source, char ***names);
 void rg_names_free(char **names);
+bool rg_env_is_model_file(const char *name);            /* by its extension: would lists of model folders show it? */
 
 /*
  * Path of one name of a model folder (rg_free() it). Names are relative and without "..".

@@ -50,10 +50,14 @@ char *comfy_features_text(const rg_comfy *f);
 
 /* Each adds its routes. */
 void comfy_add_prompt_routes(rg_comfy *f);              /* prompt.c: /prompt, /queue, /history, /interrupt, /free */
-void comfy_add_info_routes(rg_comfy *f);                /* info.c: /object_info, /system_stats, /models, ... */
+void comfy_add_info_routes(rg_comfy *f);                /* info.c: /object_info, /system_stats, ... */
 void comfy_add_view_routes(rg_comfy *f);                /* view.c */
 void comfy_add_upload_routes(rg_comfy *f);              /* upload.c */
 void comfy_add_user_routes(rg_comfy *f);                /* users.c */
+
+/* ComfyUI's keys of model folders, in its order, NULL at the end (info.c). */
+extern const char *const comfy_folder_keys[];
+bool comfy_is_folder_key(const char *key);
 
 /* Helpers over json-c (comfy.c). */
 struct json_object *comfy_get(struct json_object *o, const char *key);  /* NULL when o is no object or has it not */

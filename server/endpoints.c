@@ -50,6 +50,10 @@ static const char *status_type(int status)
     case 403: return "Forbidden";
     case 404: return "NotFound";
     case 409: return "Conflict";
+    case 411: return "LengthRequired";
+    case 413: return "TooLarge";
+    case 422: return "InvalidFile";
+    case 507: return "InsufficientStorage";
     case 501: return "NotImplemented";
     case 503: return "Overloaded";
     case 504: return "GenerationTimeout";
@@ -67,6 +71,8 @@ void service_refuse(rg_request *r, int status, const char *field, const char *fo
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     add_text(o, "error", status == 400 ? "invalid parameters" : status == 403 ? "forbidden" : status == 404 ? "not found" : status == 409 ? "conflict"
+                         : status == 411 ? "length required" : status == 413 ? "too large" : status == 422 ? "invalid file"
+                         : status == 507 ? "insufficient storage"
                          : status == 501 ? "not implemented" : status == 503 ? "server busy" : status == 504 ? "generation timeout"
                          : "generation failed");
     add_text(o, "details", text);

@@ -391,9 +391,15 @@ static void run_job(rg_executor *x, const rg_job *job)
     json_object_put(run.executed);
 }
 
-/* POST /free, between jobs. */
-static void free_memory(rg_executor *x, bool unload, bool forget)
+/* Between jobs: what POST /free asked for, or a model file that has changed. */
+static void free_memory(rg_executor *x)
 {
+    pthread_mutex_lock(&x->lock);
+    const bool unload = x->is_unload_wanted, forget = x->is_forget_wanted;
+    x->is_unload_wanted = x->is_forget_wanted = false;
+    pthread_mutex_unlock(&x->lock);
+    if (!unload && !forget)
+        return;
     if (forget || unload) {             /* results hold the models */
         if (x->cache)
             rg_cache_clear(x->cache);
@@ -409,17 +415,16 @@ static void *thread_main(void *arg)
 
     for (;;) {
         pthread_mutex_lock(&x->lock);
-        const bool is_stopping = x->is_stopping, unload = x->is_unload_wanted, forget = x->is_forget_wanted;
-        x->is_unload_wanted = x->is_forget_wanted = false;
+        const bool is_stopping = x->is_stopping;
         pthread_mutex_unlock(&x->lock);
         if (is_stopping)
             break;
-        if (unload || forget)
-            free_memory(x, unload, forget);
+        free_memory(x);
         /* a short wait, so that a wish to free memory is heard soon */
         rg_job *job = rg_queue_pull(x->options.queue, 0.5);
         if (!job)
             continue;
+        free_memory(x);                 /* asked for while it waited: a job sent afterwards must not see what was to go */
         pthread_mutex_lock(&x->lock);
         x->is_cancel_wanted = x->cancel_next && !strcmp(x->cancel_next, job->id);
         rg_free(x->cancel_next);

@@ -11,17 +11,16 @@
 #include "server/comfy_inside.h"
 
 /* Folder keys in ComfyUI's order. */
-static const char *const folder_keys[] = {
+const char *const comfy_folder_keys[] = {
     "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision", "style_models", "embeddings",
     "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models", "custom_nodes", "hypernetworks", "photomaker",
-    "classifiers", "model_patches", "audio_encoders",
+    "classifiers", "model_patches", "audio_encoders", NULL
 };
-enum { N_KEYS = sizeof(folder_keys) / sizeof(folder_keys[0]) };
 
-static bool is_key(const char *key)
+bool comfy_is_folder_key(const char *key)
 {
-    for (int i = 0; i < N_KEYS; i++)
-        if (!strcmp(folder_keys[i], key))
+    for (const char *const *k = comfy_folder_keys; *k; k++)
+        if (!strcmp(*k, key))
             return true;
     return false;
 }
@@ -114,33 +113,6 @@ static void get_embeddings(rg_request *r, void *user)
     rg_respond_json(r, 200, list);
 }
 
-static void get_models(rg_request *r, void *user)
-{
-    struct json_object *list = json_object_new_array();
-
-    for (int i = 0; i < N_KEYS; i++)
-        json_object_array_add(list, json_object_new_string(folder_keys[i]));
-    rg_respond_json(r, 200, list);
-}
-
-static void get_models_folder(rg_request *r, void *user)
-{
-    const char *key = rg_request_param(r, 0);
-    struct json_object *list;
-    char **names;
-
-    if (!is_key(key)) {
-        rg_respond_empty(r, 404);
-        return;
-    }
-    names = list_key(user, key);
-    list = json_object_new_array();
-    for (char **n = names; n && *n; n++)
-        json_object_array_add(list, json_object_new_string(*n));
-    rg_names_free(names);
-    rg_respond_json(r, 200, list);
-}
-
 static struct json_object *folders_of(rg_comfy *f, const char *key)
 {
     struct json_object *list = json_object_new_array();
@@ -150,95 +122,6 @@ static struct json_object *folders_of(rg_comfy *f, const char *key)
         json_object_array_add(list, json_object_new_string(*path));
     rg_names_free(folders);
     return list;
-}
-
-static void get_experiment_models(rg_request *r, void *user)
-{
-    struct json_object *list = json_object_new_array();
-
-    for (int i = 0; i < N_KEYS; i++) {
-        if (!strcmp(folder_keys[i], "configs") || !strcmp(folder_keys[i], "custom_nodes"))
-            continue;
-        struct json_object *o = json_object_new_object();
-        put_string(o, "name", folder_keys[i]);
-        json_object_object_add(o, "folders", folders_of(user, folder_keys[i]));
-        json_object_array_add(list, o);
-    }
-    rg_respond_json(r, 200, list);
-}
-
-static void get_experiment_folder(rg_request *r, void *user)
-{
-    const char *key = rg_request_param(r, 0);
-    struct json_object *list, *folders;
-    char **names;
-
-    if (!is_key(key)) {
-        rg_respond_empty(r, 404);
-        return;
-    }
-    names = list_key(user, key);
-    list = json_object_new_array();
-    folders = folders_of(user, key);
-    for (char **n = names; n && *n; n++) {
-        const char *base = strrchr(*n, '/');
-
-        if ((base ? base[1] : **n) == '.')
-            continue;
-        for (size_t i = 0; i < json_object_array_length(folders); i++) {
-            char *path = rg_asprintf("%s/%s", json_object_get_string(json_object_array_get_idx(folders, i)), *n);
-            struct stat st;
-            const bool is_it = path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
-
-            rg_free(path);
-            if (!is_it)
-                continue;
-            struct json_object *o = json_object_new_object();
-            put_string(o, "name", *n);
-            json_object_object_add(o, "pathIndex", json_object_new_int((int)i));
-            json_object_object_add(o, "modified", json_object_new_double((double)st.st_mtim.tv_sec + 1e-9 * (double)st.st_mtim.tv_nsec));
-            json_object_object_add(o, "created", json_object_new_double((double)st.st_ctim.tv_sec + 1e-9 * (double)st.st_ctim.tv_nsec));
-            json_object_object_add(o, "size", json_object_new_int64(st.st_size));
-            json_object_array_add(list, o);
-            break;
-        }
-    }
-    json_object_put(folders);
-    rg_names_free(names);
-    rg_respond_json(r, 200, list);
-}
-
-/* The __metadata__ of a safetensors file, read from its header alone. */
-static void get_view_metadata(rg_request *r, void *user)
-{
-    rg_comfy *f = user;
-    const char *name = rg_request_query(r, "filename"), *key = rg_request_param(r, 0);
-    char *path = NULL, *header = NULL, text[256], error[128];
-    struct json_object *root = NULL, *metadata;
-    unsigned char head[8];
-    uint64_t n = 0;
-    FILE *file = NULL;
-
-    if (name && is_key(key) && strlen(name) > 12 && !strcmp(name + strlen(name) - 12, ".safetensors") &&
-        rg_env_model_path(f->options.env, key, name, &path, text, sizeof(text)) == 0)
-        file = fopen(path, "rb");
-    if (file && fread(head, 1, 8, file) == 8) {
-        for (int i = 7; i >= 0; i--)
-            n = n << 8 | head[i];
-        if (n <= 1 << 20 && (header = rg_malloc((size_t)n + 1)) && fread(header, 1, (size_t)n, file) == n &&
-            rg_json_read(header, (size_t)n, 16, &root, error, sizeof(error)) < 0)
-            root = NULL;
-    }
-    metadata = comfy_get(root, "__metadata__");
-    if (metadata)
-        rg_respond_json(r, 200, json_object_get(metadata));
-    else
-        rg_respond_empty(r, 404);
-    json_object_put(root);
-    if (file)
-        fclose(file);
-    rg_free(header);
-    rg_free(path);
 }
 
 /* ---- small ones ------------------------------------------------------------------------------------------------------------------------- */
@@ -287,8 +170,8 @@ static void get_folder_paths(rg_request *r, void *user)
 {
     struct json_object *o = json_object_new_object();
 
-    for (int i = 0; i < N_KEYS; i++)
-        json_object_object_add(o, folder_keys[i], folders_of(user, folder_keys[i]));
+    for (const char *const *key = comfy_folder_keys; *key; key++)
+        json_object_object_add(o, *key, folders_of(user, *key));
     rg_respond_json(r, 200, o);
 }
 
@@ -325,11 +208,6 @@ void comfy_add_info_routes(rg_comfy *f)
     rg_server_route(s, "GET", "/extensions", RG_ROUTE_WORKER, get_extensions, f);
     rg_server_route(s, "GET", "/i18n", 0, get_empty_object, f);
     rg_server_route(s, "GET", "/workflow_templates", 0, get_empty_object, f);
-    rg_server_route(s, "GET", "/models", RG_ROUTE_MODELS, get_models, f);
-    rg_server_route(s, "GET", "/models/{folder}", RG_ROUTE_WORKER | RG_ROUTE_MODELS, get_models_folder, f);
-    rg_server_route(s, "GET", "/experiment/models", 0, get_experiment_models, f);
-    rg_server_route(s, "GET", "/experiment/models/{folder}", RG_ROUTE_WORKER, get_experiment_folder, f);
-    rg_server_route(s, "GET", "/view_metadata/{folder}", RG_ROUTE_WORKER, get_view_metadata, f);
     rg_server_route(s, "GET", "/internal/folder_paths", RG_ROUTE_NO_TWIN, get_folder_paths, f);
     rg_server_route(s, "GET", "/internal/logs", RG_ROUTE_NO_TWIN, get_logs, f);
     rg_server_route(s, "GET", "/internal/logs/raw", RG_ROUTE_NO_TWIN, get_logs_raw, f);

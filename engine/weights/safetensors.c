@@ -406,6 +406,43 @@ static int open_shard(rg_ctx *c, shard *s, const char *what, rg_safetensors **ou
     return ret;
 }
 
+int rg_safetensors_check(rg_ctx *c, int fd, uint64_t n_there, uint64_t n_bytes, const char *what)
+{
+    rg_safetensors *f = NULL;
+    uint64_t length = 0;
+    uint8_t first[8];
+    shard *s;
+    int ret;
+
+    if (n_there < (n_bytes < 8 ? n_bytes : 8))
+        return 0;
+    if (n_bytes >= 8) {
+        if (pread(fd, first, 8, 0) != 8)
+            return rg_fail(c, RG_ERR_IO, "%s: cannot be read back", what);
+        for (int i = 7; i >= 0; i--)
+            length = length << 8 | first[i];
+        if (length <= MAX_HEADER && length <= n_bytes - 8 && n_there < 8 + length)
+            return 0;
+    }
+    if (!(s = shard_new(c, what)))
+        return c->error;
+    if (n_bytes > 0) {                  /* past the end of the file too: nothing there is touched */
+        void *map = mmap(NULL, (size_t)n_bytes, PROT_READ, MAP_SHARED, fd, 0);
+
+        if (map == MAP_FAILED) {
+            rg_unref(s);
+            return rg_fail(c, RG_ERR_IO, "%s: cannot map %" PRIu64 " bytes: %s", what, n_bytes, strerror(errno));
+        }
+        s->bytes = map;
+        s->n_bytes = (size_t)n_bytes;
+        s->is_mapped = true;
+    }
+    if ((ret = open_shard(c, s, what, &f)) < 0)
+        return ret;
+    rg_unref(f);
+    return 1;
+}
+
 /* {"metadata": ..., "weight_map": {tensor: file}}: pairs in f->meta for now. */
 static int parse_index(rg_ctx *c, shard *sh, const char *path, rg_safetensors *f)
 {

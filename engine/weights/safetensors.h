@@ -39,6 +39,12 @@ void rg_safetensors_close(rg_safetensors *f);
 /* The same on bytes in memory that outlive the result; for tests. `what` stands for the path. */
 int rg_safetensors_parse(rg_ctx *c, const void *bytes, size_t n_bytes, const char *what, rg_safetensors **out);
 
+/*
+ * Check a file that is still arriving: of n_bytes the first n_there are in fd. `what` names it in messages.
+ *   returns  1: its header is good and agrees with n_bytes; 0: more must be there to tell; an error as rg_safetensors_open()'s
+ */
+int rg_safetensors_check(rg_ctx *c, int fd, uint64_t n_there, uint64_t n_bytes, const char *what);
+
 /* Entries are sorted by name (strcmp), so those with one prefix are neighbours. */
 int rg_safetensors_count(const rg_safetensors *f);
 const rg_safetensors_entry *rg_safetensors_at(const rg_safetensors *f, int index);

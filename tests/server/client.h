@@ -208,7 +208,7 @@ static answer post(int port, const char *path, const char *body)
 
 /* ---- WebSocket ------------------------------------------------------------------------------------------------------------- */
 
-static int ws_open(int port, const char *path)
+__attribute__((unused)) static int ws_open(int port, const char *path)
 {
     char head[512];
     const int fd = client_open(port);
@@ -252,7 +252,7 @@ static char *ws_read(int fd, int *opcode, size_t *n)
     return bytes;
 }
 
-static bool ws_send(int fd, int opcode, const char *text)
+__attribute__((unused)) static bool ws_send(int fd, int opcode, const char *text)
 {
     static const unsigned char mask[4] = { 1, 2, 3, 4 };
     const size_t n = strlen(text);
@@ -267,7 +267,7 @@ static bool ws_send(int fd, int opcode, const char *text)
 }
 
 /* Types of the text messages up to the one that ends a run, with blanks between ("status status execution_start ..."). */
-static void ws_types_of_run(int fd, char *out, size_t size)
+__attribute__((unused)) static void ws_types_of_run(int fd, char *out, size_t size)
 {
     size_t n;
     int opcode;

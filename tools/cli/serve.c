@@ -20,7 +20,9 @@
 #include "graph/pack.h"
 #include "server/comfy.h"
 #include "server/page.h"
+#include "server/models.h"
 #include "server/service.h"
+#include "server/upload_parse.h"
 #include "server/yaml.h"
 #include "tools/cli/cli.h"
 
@@ -29,6 +31,7 @@ static const char usage[] =
     "                       [--input-directory DIR] [--output-directory DIR] [--temp-directory DIR] [--user-directory DIR]\n"
     "                       [--api-key-file FILE] [--jobs-file FILE] [--front-end-root DIR] [--enable-cors-header [ORIGIN]]\n"
     "                       [--max-upload-size MB] [--tls-key FILE --tls-cert FILE] [--multi-user]\n"
+    "                       [--models-quota SIZE] [--max-model-size SIZE] [--keep-uploads HOURS]\n"
     "                       [--max-connections N] [--max-connections-per-address N] [--max-request-memory MB]\n"
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
@@ -45,7 +48,8 @@ enum { MAX_LIST = 64 };
 
 typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
-        *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout;
+        *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout,
+        *models_quota, *max_model, *keep_uploads;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, help;
     const char *models[MAX_LIST], *extra_paths[MAX_LIST];
@@ -72,6 +76,7 @@ static const flag table[] = {
     { "--base-directory", TEXT, F(base_dir) }, { "--input-directory", TEXT, F(input_dir) }, { "--output-directory", TEXT, F(output_dir) },
     { "--temp-directory", TEXT, F(temp_dir) }, { "--user-directory", TEXT, F(user_dir) },
     { "--extra-model-paths-config", EXTRA_PATHS, 0 }, { "--models", MODELS, 0 }, { "--nodes", PACKS, 0 },
+    { "--models-quota", TEXT, F(models_quota) }, { "--max-model-size", TEXT, F(max_model) }, { "--keep-uploads", TEXT, F(keep_uploads) },
     { "--api-key-file", TEXT, F(api_key_file) }, { "--jobs-file", TEXT, F(jobs_file) },
     { "--front-end-root", TEXT, F(front_end_root) }, { "--enable-cors-header", MAYBE, F(cors), "*" },
     { "--max-upload-size", TEXT, F(max_upload) }, { "--tls-keyfile", TEXT, F(tls_key) }, { "--tls-certfile", TEXT, F(tls_cert) },
@@ -515,7 +520,7 @@ static rg_env *make_env(const flags *o, const char *base, char **user_dir)
         goto done;
     for (int i = 0; i < o->n_models && options.n_models < RG_CLI_MAX; i++)
         options.models[options.n_models++] = o->models[i];
-    if (!o->n_models && o->base_dir && stat(models, &st) == 0)
+    if (!o->n_models && o->base_dir && (stat(models, &st) == 0 || mkdir(models, 0777) == 0))    /* models can be put there later */
         options.models[options.n_models++] = models;
     options.input = input;
     options.output = output;
@@ -554,6 +559,15 @@ done:
     return env;
 }
 
+/* A size such as 500M or 2T, left alone when text is NULL. */
+static int set_size(const char *name, const char *text, uint64_t *out)
+{
+    if (!text || rg_size_parse(text, out))
+        return 0;
+    rg_cli_say("%s wants a size such as 500M, 80G or 2T, not \"%s\"", name, text);
+    return RG_EXIT_WRONG;
+}
+
 int rg_cli_serve(int argc, char **argv)
 {
     static flags o;
@@ -568,9 +582,11 @@ int rg_cli_serve(int argc, char **argv)
     rg_queue *queue = NULL;
     rg_executor *executor = NULL;
     rg_service *service = NULL;
+    rg_models *models = NULL;
+    rg_models_options m = { .has_quota = o.models_quota != NULL };
     struct listeners heard;
-    double price = 0, timeout = 0, max_memory = 0;
-    char data_flows[PATH_MAX];
+    double price = 0, timeout = 0, max_memory = 0, keep_hours = 0;
+    char data_flows[PATH_MAX], own_models[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
 
     if (code)
@@ -591,7 +607,8 @@ int rg_cli_serve(int argc, char **argv)
         c.is_max_upload_float = true;
     }
     if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout) ||
-        set_positive("--max-request-memory", o.max_memory, &max_memory))
+        set_positive("--max-request-memory", o.max_memory, &max_memory) || set_positive("--keep-uploads", o.keep_uploads, &keep_hours) ||
+        set_size("--models-quota", o.models_quota, &m.quota_bytes) || set_size("--max-model-size", o.max_model, &m.max_file_bytes))
         return code;
     if (preview_method(o.preview_method, &c.preview_method))
         return code;
@@ -652,6 +669,14 @@ int rg_cli_serve(int argc, char **argv)
         text[strlen(text) - 1] = '\0';
         rg_cli_say("%s", text);
     }
+    snprintf(own_models, sizeof(own_models), "%s/models/demo", rg_cli_data_dir());
+    m.env = env;
+    m.kept_dir = *rg_cli_data_dir() ? own_models : NULL;
+    m.keep_seconds = keep_hours * 3600;
+    if (!(models = rg_models_new(&m))) {
+        rg_cli_say("out of memory");
+        goto done;
+    }
     heard = (struct listeners){ comfy, service };
     const rg_server_options s = {
         .listen = o.listen, .port = o.port, .max_body_bytes = c.max_upload_bytes, .cors_origin = o.cors, .keys = keys,
@@ -675,12 +700,14 @@ int rg_cli_serve(int argc, char **argv)
     rg_comfy_start(comfy, server, queue);
     rg_service_start(service, server, queue);
     rg_page_start(server, !o.front_end_root);
+    rg_models_start(models, server);
     if (!(executor = rg_executor_start(&x))) {
         rg_cli_say("cannot start the thread that runs jobs");
         goto done;
     }
     rg_comfy_set_executor(comfy, executor);
     rg_service_set_executor(service, executor);
+    rg_models_set_executor(models, executor);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     running_server = server;
@@ -696,11 +723,13 @@ int rg_cli_serve(int argc, char **argv)
 done:
     key_reader_stop(&reader);
     rg_server_end_workers(server);
+    rg_models_stop(models);
     rg_service_stop(service);
     rg_executor_stop(executor);
     rg_queue_close(queue);
     rg_server_free(server);
     rg_service_free(service);
+    rg_models_free(models);
     rg_comfy_free(comfy);
     if (env)
         empty_folder(env->temp_dir);
