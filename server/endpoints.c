@@ -197,6 +197,7 @@ void call_release(call *c)
 {
     json_object_put(c->request);
     rg_free(c->ignored);
+    rg_free(c->webhook);
 }
 
 /* A seed that every JSON reader can hold: below 2^53, and not above the parameter's own end. */
@@ -375,7 +376,7 @@ static void set_field(rg_service *s, rg_ctx *c, call *out, rg_template *t, const
 
 static void read_endpoint_call(rg_service *s, rg_ctx *c, endpoint *e, call *out, struct json_object *body, const char *format)
 {
-    static const char *const own[] = { "format", "metadata", NULL };
+    static const char *const own[] = { "format", "metadata", "webhook", NULL };
     struct json_object *root = NULL;
     rg_template *t = NULL;
     rg_text ignored = { 0 };
@@ -415,7 +416,7 @@ static void read_endpoint_call(rg_service *s, rg_ctx *c, endpoint *e, call *out,
 /* Fields of a call of /workflow that mean nothing there; NULL: none. */
 static char *unknown_fields(struct json_object *body)
 {
-    static const char *const own[] = { "workflow", "prompt", "format", "metadata", NULL };
+    static const char *const own[] = { "workflow", "prompt", "format", "metadata", "webhook", NULL };
     rg_text t = { 0 };
 
     json_object_object_foreach(body, key, value) {
@@ -453,6 +454,8 @@ void call_read(rg_service *s, endpoint *e, rg_request *r, struct json_object *bo
         finish_call(s, c, out, NULL, get(body, "workflow"), format, body);
     if (!e && json_object_is_type(body, json_type_object))
         out->ignored = unknown_fields(body);
+    if (!out->status)
+        call_webhook(s, r, get(body, "webhook"), out);
     rg_ctx_free(c);
 }
 
@@ -462,7 +465,8 @@ int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id
         json_object_object_add(c->request, "detached", json_object_new_boolean(true));
     char *text = rg_json_dump(c->request, 0);
     const rg_job_new job = { .id = own_id, .kind = RG_JOB_ENDPOINT, .request = text, .endpoint = c->endpoint,
-                             .idempotency_key = rg_request_header(r, "idempotency-key") };
+                             .idempotency_key = rg_request_header(r, "idempotency-key"), .webhook = c->webhook,
+                             .webhook_events = c->webhook_events };
     const int ret = text ? rg_queue_push_wait(s->queue, &job, id, id_size, NULL) : RG_ERR_NOMEM;
     rg_queue_counts counts;
     char seconds[24];
@@ -946,6 +950,7 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     workflow_check_start(s);
     workflow_convert_start(s);
     jobs_start(s);
+    webhooks_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
 }
 
@@ -991,6 +996,8 @@ void rg_service_stop(rg_service *s)
         pthread_join(s->answerer, NULL);
     s->has_answerer = false;
     jobs_stop(s);
+    rg_webhooks_stop(s->webhooks);
+    s->webhooks = NULL;
 }
 
 void rg_service_free(rg_service *s)

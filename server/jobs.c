@@ -55,7 +55,7 @@ static struct json_object *first_text(struct json_object *graph)
     return NULL;
 }
 
-static struct json_object *job_json(rg_service *s, const rg_job *j)
+struct json_object *service_job_json(rg_service *s, const rg_job *j)
 {
     struct json_object *o = json_object_new_object(), *request = json_tokener_parse(j->request);
     double load, compute, wait;
@@ -130,7 +130,7 @@ void service_accepted(rg_service *s, rg_request *r, const char *id, const call *
     snprintf(location, sizeof location, "/jobs/%.80s", id);
     rg_respond_header(r, "Location", location);
     service_headers(s, r, j, c->ignored);
-    rg_respond_json(r, status, job_json(s, j));
+    rg_respond_json(r, status, service_job_json(s, j));
     rg_job_free(j);
 }
 
@@ -172,8 +172,8 @@ static void post_job(rg_request *r, void *user)
         json_object_object_foreach(fields, key, value)
             json_object_object_add(owned, is_prompt && !strcmp(key, "prompt") ? "workflow" : key, json_object_get(value));
     }
-    for (int i = 0; e && i < 2; i++) {  /* how to answer may also stand beside the parameters */
-        static const char *const keys[] = { "format", "metadata" };
+    for (int i = 0; e && i < 3; i++) {  /* how to answer may also stand beside the parameters */
+        static const char *const keys[] = { "format", "metadata", "webhook" };
         if (get(body, keys[i]) && !get(owned, keys[i]))
             json_object_object_add(owned, keys[i], json_object_get(get(body, keys[i])));
     }
@@ -192,8 +192,7 @@ static void post_job(rg_request *r, void *user)
     json_object_put(body);
 }
 
-/* The job that the path names; NULL after answering 404. */
-static rg_job *named_job(rg_service *s, rg_request *r)
+rg_job *service_named_job(rg_service *s, rg_request *r)
 {
     rg_job *j = rg_queue_get(s->queue, rg_request_param(r, 0));
 
@@ -204,11 +203,11 @@ static rg_job *named_job(rg_service *s, rg_request *r)
 
 static void get_job(rg_request *r, void *user)
 {
-    rg_job *j = named_job(user, r);
+    rg_job *j = service_named_job(user, r);
 
     if (j) {
         service_headers(user, r, j, NULL);
-        rg_respond_json(r, 200, job_json(user, j));
+        rg_respond_json(r, 200, service_job_json(user, j));
     }
     rg_job_free(j);
 }
@@ -255,7 +254,7 @@ static void get_jobs(rg_request *r, void *user)
         const int skip = i == 0 ? offset : offset > n_active ? offset - n_active : 0;
         const int got = rg_queue_list(s->queue, part, true, limit - n, skip, &jobs);
         for (int k = 0; k < got; k++, n++)
-            json_object_array_add(list, job_json(s, jobs[k]));
+            json_object_array_add(list, service_job_json(s, jobs[k]));
         rg_jobs_free(jobs);
     }
     o = json_object_new_object();
@@ -267,14 +266,14 @@ static void get_jobs(rg_request *r, void *user)
 static void delete_job(rg_request *r, void *user)
 {
     rg_service *s = user;
-    rg_job *j = named_job(s, r);
+    rg_job *j = service_named_job(s, r);
 
     if (!j)
         return;
     if (j->state < RG_JOB_DONE && rg_executor_cancel(s->executor, j->id) == 0) {
         rg_job *now = rg_queue_get(s->queue, j->id);
         /* 202: it stops within its current step */
-        rg_respond_json(r, now && now->state == RG_JOB_CANCELLED ? 200 : 202, job_json(s, now ? now : j));
+        rg_respond_json(r, now && now->state == RG_JOB_CANCELLED ? 200 : 202, service_job_json(s, now ? now : j));
         rg_job_free(now);
     } else {
         service_refuse(r, 409, NULL, "the job has ended (%s)", rg_job_state_name(j->state));
@@ -285,7 +284,7 @@ static void delete_job(rg_request *r, void *user)
 /* The graph that ran, in API form: what a client can post again. */
 static void get_workflow(rg_request *r, void *user)
 {
-    rg_job *j = named_job(user, r);
+    rg_job *j = service_named_job(user, r);
     rg_ctx *c = j ? rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL) : NULL;
     struct json_object *request = NULL;
 
@@ -319,7 +318,7 @@ static void get_output(rg_request *r, void *user)
 {
     const char *format = rg_request_query(r, "format"), *n_text = rg_request_param(r, 1), *width_text = rg_request_query(r, "width");
     const char *content_type, *small_type;
-    rg_job *j = named_job(user, r);
+    rg_job *j = service_named_job(user, r);
     uint8_t *bytes = NULL, *small = NULL;
     size_t n_bytes, n_small;
     char text[300], *end, *width_end = NULL;
@@ -463,13 +462,13 @@ void jobs_on_job(rg_service *s, const rg_job_event *e)
     struct json_object *data = NULL;
     rg_job ended;
 
-    if (e->kind == RG_JOB_EVENT_ENDED) {            /* before the lock, which job_json() takes too */
+    if (e->kind == RG_JOB_EVENT_ENDED) {            /* before the lock, which service_job_json() takes too */
         ended = *e->job;
         ended.state = e->state;
         ended.result = (char *)e->result;
         ended.error = (char *)e->error;
         ended.ended = (double)time(NULL);
-        data = job_json(s, &ended);
+        data = service_job_json(s, &ended);
     }
     pthread_mutex_lock(&s->lock);
     job_log *l = find_log(s, e->job->id);
@@ -524,12 +523,12 @@ static void get_events(rg_request *r, void *user)
     const char *dash = last_text ? strchr(last_text, '-') : NULL;
     /* of an earlier process: the job began anew here, so everything is new */
     const long last = dash && strtoll(last_text, NULL, 10) == (long long)s->started ? strtol(dash + 1, NULL, 10) : 0;
-    rg_job *j = named_job(s, r);
+    rg_job *j = service_named_job(s, r);
     job_log *l;
 
     if (!j)
         return;
-    struct json_object *now = job_json(s, j);
+    struct json_object *now = service_job_json(s, j);
     pthread_mutex_lock(&s->lock);
     l = find_log(s, j->id);
     if (!l && j->state < RG_JOB_DONE)

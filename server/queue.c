@@ -19,6 +19,7 @@ void rg_job_free(rg_job *j)
     rg_free(j->client_id);
     rg_free(j->endpoint);
     rg_free(j->idempotency_key);
+    rg_free(j->webhook);
     rg_free(j->result);
     rg_free(j->error);
     rg_free(j->node);

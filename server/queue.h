@@ -45,6 +45,11 @@ typedef struct rg_job {
     char *endpoint;                     /* template's name, NULL for plain prompts */
     char *idempotency_key;              /* NULL: none; unique among the jobs kept */
     /*
+     * Whom to tell, {"url", "host", "secret" or absent} (webhook.h), and of which states, 1 << RG_JOB_DONE | ...; NULL and 0: nobody.
+     */
+    char *webhook;
+    unsigned webhook_events;
+    /*
      * Once ended: {"outputs": {node: ui}, "status": {"status_str", "completed", "messages": [...]}, "meta": {...},
      * "files": [{"node", "path", "type"}], "seconds": {"load", "compute", "wait"}, "error": {...} or absent}: ComfyUI's history entry
      * without its "prompt", and ours. NULL before.
@@ -80,7 +85,8 @@ typedef struct rg_job_new {
     bool is_front;                      /* number = -count */
     bool has_number;
     double number;                      /* with has_number, else the running count */
-    const char *request, *client_id, *endpoint, *idempotency_key;
+    const char *request, *client_id, *endpoint, *idempotency_key, *webhook;
+    unsigned webhook_events;
 } rg_job_new;
 
 /*

@@ -7,6 +7,7 @@
 
 #include "server/executor.h"
 #include "server/http.h"
+#include "server/webhook.h"
 
 typedef struct rg_service rg_service;
 
@@ -18,6 +19,7 @@ typedef struct rg_service_options {
     double timeout_seconds;             /* of synchronous calls, where the template has none of its own; 0: 120 */
     void (*report)(void *user, const char *line);       /* a template file that came, changed, went or is no good; from any thread */
     void *report_user;
+    rg_webhook_options webhook;         /* secret, allows_private, retry_seconds; the rest is filled in */
 } rg_service_options;
 
 /*

@@ -1,4 +1,7 @@
-/* Shared by templates.c (which endpoints there are), endpoints.c (calls and synchronous answers) and jobs.c (/jobs, /health, /metrics). */
+/*
+ * Shared by templates.c (which endpoints there are), endpoints.c (calls and synchronous answers), jobs.c (/jobs, /health, /metrics) and
+ * webhook_routes.c.
+ */
 #ifndef RG_SERVER_SERVICE_INSIDE_H
 #define RG_SERVER_SERVICE_INSIDE_H
 
@@ -29,6 +32,8 @@ typedef struct call {
     const char *endpoint;               /* borrowed; NULL for a plain workflow */
     double timeout;
     char *ignored;                      /* fields nobody knows, ", " between; NULL: none */
+    char *webhook;                      /* of the job, as rg_job_new has it; NULL: none */
+    unsigned webhook_events;
     int status;                         /* of a refusal, else 0 */
     char field[80], text[1200];
 } call;
@@ -67,6 +72,7 @@ struct rg_service {
     rg_queue *queue;
     rg_executor *executor;
     double started;                     /* wall */
+    rg_webhooks *webhooks;              /* NULL: could not be started */
 
     pthread_mutex_t templates_lock;     /* of files; the loop thread takes it, so nobody holds it for long */
     template_file *files;
@@ -139,6 +145,18 @@ struct json_object *service_template_problems(rg_service *s);   /* [{"file", "pr
 
 /* Classes of the graph that the node table lacks, each once, ", " between; rg_free() it. NULL: none. */
 char *service_missing_classes(struct json_object *graph);
+
+/* A job as clients see it. */
+struct json_object *service_job_json(rg_service *s, const rg_job *j);
+rg_job *service_named_job(rg_service *s, rg_request *r);        /* that the path names; NULL after answering 404 */
+
+/* ---- webhook_routes.c ----------------------------------------------------------------------------------------------- */
+
+/* The webhook of a call: `value` of its body, else the request's headers. On a refusal c->status is set. */
+void call_webhook(rg_service *s, rg_request *r, struct json_object *value, call *c);
+void webhooks_start(rg_service *s);     /* its routes and threads */
+
+/* ---- jobs.c ----------------------------------------------------------------------------------------------------------- */
 
 void jobs_start(rg_service *s);         /* its routes */
 void workflow_check_start(rg_service *s);

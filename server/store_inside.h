@@ -1,6 +1,6 @@
 /*
  * The inside of the queue in SQLite, shared by store_sqlite.c (the file, open and close), store_writer.c (the one thread that
- * writes), store_jobs.c (jobs in memory: push, pull, ack and their kin) and store_read.c (questions). The design is in store_sqlite.c.
+ * writes), store_jobs.c (jobs in memory: push, pull, ack and their kin), store_deliveries.c (webhooks) and store_read.c (questions). The design is in store_sqlite.c.
  */
 #ifndef RG_SERVER_STORE_INSIDE_H
 #define RG_SERVER_STORE_INSIDE_H
@@ -9,12 +9,12 @@
 #include <sqlite3.h>
 
 #include "engine/core/ctx.h"
-#include "server/queue.h"
+#include "server/deliveries.h"
 
 #define COLUMNS "sequence, id, kind, state, number, attempts, created, started, ended, request, client_id, endpoint, " \
-                "idempotency_key, result, error"
+                "idempotency_key, result, error, webhook, webhook_events"
 
-typedef enum op_kind { OP_PUSH, OP_PULL, OP_ACK, OP_NACK, OP_CANCEL, OP_FORGET } op_kind;
+typedef enum op_kind { OP_PUSH, OP_PULL, OP_ACK, OP_NACK, OP_CANCEL, OP_FORGET, OP_TRIED, OP_DELIVERY_AGAIN } op_kind;
 
 typedef struct op {
     struct op *next;
@@ -23,6 +23,10 @@ typedef struct op {
     const char *id, *result, *error;    /* OP_ACK, OP_FORGET: borrowed from who waits */
     rg_job_state state;
     double ended;
+    bool has_webhook;                   /* the job wants its state told: a delivery is to be made */
+    int64_t key;                        /* OP_TRIED, OP_DELIVERY_AGAIN: whose; ended is when it is due, result what was sent */
+    const rg_delivery_attempt *attempt;
+    rg_delivery_state delivery_state;
     rg_pushed_fn *pushed;
     void *user;
     char *taken_by;                     /* OP_PUSH refused: id of the job that has the name */
@@ -30,8 +34,9 @@ typedef struct op {
     bool is_waited, is_done;            /* somebody waits, and frees it */
 } op;
 
-typedef enum statement { ST_PUSH, ST_PULL, ST_ACK, ST_NACK, ST_FORGET, ST_FORGET_ALL, ST_PRUNE, ST_FIND } statement;
-enum { N_STATEMENTS = ST_FIND + 1 };   /* their texts are in store_sqlite.c */
+typedef enum statement { ST_PUSH, ST_PULL, ST_ACK, ST_NACK, ST_FORGET, ST_FORGET_ALL, ST_PRUNE, ST_FIND, ST_ADD_DELIVERY, ST_ATTEMPT,
+    ST_TRIED, ST_ORPHAN, ST_DELIVERY_AGAIN } statement;
+enum { N_STATEMENTS = ST_DELIVERY_AGAIN + 1 };   /* their texts are in store_sqlite.c */
 
 typedef struct running_job {
     rg_job *job;
@@ -59,6 +64,8 @@ struct rg_queue {
     int64_t next_sequence, n_ended;
     double next_number;
     rg_queue_counts counts;
+    void (*on_delivery)(void *user);
+    void *on_delivery_user;
 };
 
 /* Any thread; no lock needed. */
@@ -70,6 +77,7 @@ bool store_grow(void **array, int *capacity, int n, size_t size);   /* room for 
 void store_bind_text(sqlite3_stmt *s, int i, const char *text);     /* NULL is NULL; borrowed until the statement is finished */
 int store_finish(rg_queue *q, sqlite3_stmt *s);                     /* one step of a statement without rows; it is ready for the next time */
 int store_run(sqlite3 *db, const char *sql);
+char *store_column_text(sqlite3_stmt *s, int i, bool *is_failed);    /* a copy; NULL for NULL, and with is_failed set if no memory */
 rg_job *store_read_row(sqlite3_stmt *s);                            /* the row at hand, COLUMNS in order; NULL if no memory */
 
 /* store_jobs.c: the jobs in memory; q->lock is held. */
@@ -80,6 +88,10 @@ int store_find_pending(const rg_queue *q, const char *id);          /* -1: not t
 int store_find_running(const rg_queue *q, const char *id);
 rg_job *store_take_running(rg_queue *q, int i);
 rg_job *store_copy_job(const rg_job *j, int position);              /* for a caller; NULL if no memory. Needs no lock if j does not */
+
+/* store_deliveries.c: on the writer's thread, inside its transaction. */
+int store_add_delivery(rg_queue *q, const char *job, rg_job_state event);      /* if the job's webhook asks for that state */
+void store_write_delivery(rg_queue *q, op *o);
 
 /* store_writer.c */
 void *store_writer_main(void *queue);

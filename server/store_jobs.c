@@ -39,11 +39,12 @@ rg_job *store_copy_job(const rg_job *j, int position)
     if (!copy)
         return NULL;
     *copy = *j;
-    copy->id = copy->request = copy->client_id = copy->endpoint = copy->idempotency_key = copy->result = copy->error = copy->node = NULL;
+    copy->id = copy->request = copy->client_id = copy->endpoint = copy->idempotency_key = copy->webhook = copy->result = copy->error =
+        copy->node = NULL;
     copy->position = position;
     if (!copy_text(&copy->id, j->id) || !copy_text(&copy->request, j->request) || !copy_text(&copy->client_id, j->client_id) ||
         !copy_text(&copy->endpoint, j->endpoint) || !copy_text(&copy->idempotency_key, j->idempotency_key) ||
-        !copy_text(&copy->result, j->result) || !copy_text(&copy->error, j->error) || !copy_text(&copy->node, j->node)) {
+        !copy_text(&copy->webhook, j->webhook) || !copy_text(&copy->result, j->result) || !copy_text(&copy->error, j->error) || !copy_text(&copy->node, j->node)) {
         rg_job_free(copy);
         return NULL;
     }
@@ -131,14 +132,16 @@ int rg_queue_push(rg_queue *q, const rg_job_new *n, rg_pushed_fn *pushed, void *
         make_id(id);
     if (!j || !o || !copy_text(&j->id, n->id ? n->id : id) || !copy_text(&j->request, n->request) ||
         !copy_text(&j->client_id, n->client_id) || !copy_text(&j->endpoint, n->endpoint) ||
-        !copy_text(&j->idempotency_key, n->idempotency_key)) {
+        !copy_text(&j->idempotency_key, n->idempotency_key) || !copy_text(&j->webhook, n->webhook)) {
         rg_job_free(j);
         rg_free(o);
         return RG_ERR_NOMEM;
     }
     j->kind = n->kind;
+    j->webhook_events = n->webhook ? n->webhook_events : 0;
     j->created = store_now();
     o->kind = OP_PUSH;
+    o->has_webhook = j->webhook_events & 1u << RG_JOB_QUEUED;
     o->job = j;
     o->pushed = pushed;
     o->user = user;
@@ -234,7 +237,7 @@ rg_job *rg_queue_pull(rg_queue *q, double timeout_seconds)
     }
     if (place >= 0 && !q->is_woken) {
         rg_job *j = q->running[place].job;
-        op o = { .kind = OP_PULL, .job = j };
+        op o = { .kind = OP_PULL, .job = j, .has_webhook = j->webhook_events & 1u << RG_JOB_RUNNING };
         j->state = RG_JOB_RUNNING;
         j->attempts++;
         j->started = store_now();
@@ -304,8 +307,11 @@ int rg_queue_ack(rg_queue *q, const char *id, rg_job_state state, const char *re
     int ret = RG_ERR_NOT_FOUND;
 
     pthread_mutex_lock(&q->lock);
-    if (store_find_running(q, id) >= 0)
+    const int i = store_find_running(q, id);
+    if (i >= 0) {
+        o.has_webhook = q->running[i].job->webhook_events & 1u << state;
         ret = store_send_wait(q, &o);
+    }
     pthread_mutex_unlock(&q->lock);
     return ret;
 }
@@ -344,7 +350,7 @@ static int cancel_at(rg_queue *q, int i)
     j->state = RG_JOB_CANCELLED;
     q->running[q->n_running++] = (running_job){ .job = j };
     *o = (op){ .kind = OP_CANCEL, .job = j, .state = RG_JOB_CANCELLED, .ended = j->ended = store_now(), .result = cancelled_result,
-               .error = "cancelled before it ran" };
+               .error = "cancelled before it ran", .has_webhook = j->webhook_events & 1u << RG_JOB_CANCELLED };
     store_send(q, o);
     return 0;
 }

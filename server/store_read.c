@@ -4,7 +4,7 @@
 
 #include "server/store_inside.h"
 
-static char *column_text(sqlite3_stmt *s, int i, bool *is_failed)
+char *store_column_text(sqlite3_stmt *s, int i, bool *is_failed)
 {
     const char *text = (const char *)sqlite3_column_text(s, i);
     char *copy = text ? rg_strdup(text) : NULL;
@@ -22,7 +22,7 @@ rg_job *store_read_row(sqlite3_stmt *s)
     if (!j)
         return NULL;
     j->sequence = sqlite3_column_int64(s, 0);
-    j->id = column_text(s, 1, &is_failed);
+    j->id = store_column_text(s, 1, &is_failed);
     j->kind = (rg_job_kind)sqlite3_column_int(s, 2);
     j->state = (rg_job_state)sqlite3_column_int(s, 3);
     j->number = sqlite3_column_double(s, 4);
@@ -30,12 +30,14 @@ rg_job *store_read_row(sqlite3_stmt *s)
     j->created = sqlite3_column_double(s, 6);
     j->started = sqlite3_column_double(s, 7);
     j->ended = sqlite3_column_double(s, 8);
-    j->request = column_text(s, 9, &is_failed);
-    j->client_id = column_text(s, 10, &is_failed);
-    j->endpoint = column_text(s, 11, &is_failed);
-    j->idempotency_key = column_text(s, 12, &is_failed);
-    j->result = column_text(s, 13, &is_failed);
-    j->error = column_text(s, 14, &is_failed);
+    j->request = store_column_text(s, 9, &is_failed);
+    j->client_id = store_column_text(s, 10, &is_failed);
+    j->endpoint = store_column_text(s, 11, &is_failed);
+    j->idempotency_key = store_column_text(s, 12, &is_failed);
+    j->result = store_column_text(s, 13, &is_failed);
+    j->error = store_column_text(s, 14, &is_failed);
+    j->webhook = store_column_text(s, 15, &is_failed);
+    j->webhook_events = (unsigned)sqlite3_column_int(s, 16);
     if (is_failed || !j->id || !j->request) {
         rg_job_free(j);
         return NULL;

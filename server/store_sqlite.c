@@ -26,23 +26,46 @@
 
 #include "server/store_inside.h"
 
-enum { SCHEMA_VERSION = 1, MAX_ATTEMPTS = 2 };
+enum { SCHEMA_VERSION = 2, MAX_ATTEMPTS = 2 };
 
-static const char schema[] =
+/* Each step makes the tables of one version from those of the version before; the first makes them from nothing. */
+static const char *const schema[SCHEMA_VERSION] = {
     "CREATE TABLE job ("
     " sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
     " number REAL NOT NULL, attempts INTEGER NOT NULL, created REAL NOT NULL, started REAL NOT NULL, ended REAL NOT NULL,"
     " request TEXT NOT NULL, client_id TEXT, endpoint TEXT, idempotency_key TEXT UNIQUE, result TEXT, error TEXT);"
     "CREATE INDEX job_by_state ON job(state, ended);"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 1;",
+
+    /* 2: webhooks. A delivery outlives its job while it is pending */
+    "ALTER TABLE job ADD COLUMN webhook TEXT;"
+    "ALTER TABLE job ADD COLUMN webhook_events INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE delivery ("
+    " key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, job TEXT NOT NULL, event INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " created REAL NOT NULL, due REAL NOT NULL, n_attempts INTEGER NOT NULL, n_tries INTEGER NOT NULL, host TEXT NOT NULL,"
+    " webhook TEXT NOT NULL, body TEXT);"
+    "CREATE INDEX delivery_by_job ON delivery(job);"
+    "CREATE INDEX delivery_due ON delivery(host, due) WHERE state = 0;"
+    "CREATE TABLE attempt (delivery INTEGER NOT NULL, n INTEGER NOT NULL, at REAL NOT NULL, seconds REAL NOT NULL, status INTEGER NOT NULL,"
+    " error TEXT, PRIMARY KEY (delivery, n)) WITHOUT ROWID;"
+    "CREATE TRIGGER job_gone AFTER DELETE ON job WHEN old.webhook IS NOT NULL BEGIN"
+    " DELETE FROM delivery WHERE job = old.id AND state <> 0; END;"
+    "CREATE TRIGGER delivery_gone AFTER DELETE ON delivery BEGIN"
+    " DELETE FROM attempt WHERE delivery = old.key; END;"
+    "PRAGMA user_version = 2;",
+};
 
 /* What a job whose second run also ended with the process has as its result. */
 static const char lost_result[] = "{\"outputs\": {}, \"status\": {\"status_str\": \"error\", \"completed\": false, \"messages\": []}, "
                                   "\"meta\": {}, \"files\": []}";
 static const char lost_error[] = "the server ended while this job ran, twice; it is not tried again";
 
+/* ?1 is the state of the job to tell of, ?2 the time */
+#define DELIVERY_NEW "id, job, event, state, created, due, n_attempts, n_tries, host, webhook"
+#define DELIVERY_FROM_JOB "SELECT 'msg_' || lower(hex(randomblob(16))), id, ?1, 0, ?2, ?2, 0, 0, json_extract(webhook, '$.host'), webhook FROM job "
+
 static const char *const statements[] = {
-    [ST_PUSH]       = "INSERT INTO job (" COLUMNS ") VALUES (?, ?, ?, 0, ?, 0, ?, 0, 0, ?, ?, ?, ?, NULL, NULL)",
+    [ST_PUSH]       = "INSERT INTO job (" COLUMNS ") VALUES (?, ?, ?, 0, ?, 0, ?, 0, 0, ?, ?, ?, ?, NULL, NULL, ?, ?)",
     [ST_PULL]       = "UPDATE job SET state = 1, attempts = ?, started = ? WHERE sequence = ?",
     [ST_ACK]        = "UPDATE job SET state = ?, ended = ?, result = ?, error = ? WHERE id = ? AND state < 2",
     [ST_NACK]       = "UPDATE job SET state = 0, attempts = ?, started = 0 WHERE sequence = ?",
@@ -50,6 +73,11 @@ static const char *const statements[] = {
     [ST_FORGET_ALL] = "DELETE FROM job WHERE state >= 2",
     [ST_PRUNE]      = "DELETE FROM job WHERE sequence IN (SELECT sequence FROM job WHERE state >= 2 ORDER BY ended, sequence LIMIT ?)",
     [ST_FIND]       = "SELECT id FROM job WHERE id = ? OR idempotency_key = ?",
+    [ST_ADD_DELIVERY] = "INSERT INTO delivery (" DELIVERY_NEW ") " DELIVERY_FROM_JOB "WHERE id = ?3 AND webhook_events & ?4",
+    [ST_ATTEMPT]    = "INSERT OR REPLACE INTO attempt (delivery, n, at, seconds, status, error) VALUES (?, ?, ?, ?, ?, ?)",
+    [ST_TRIED]      = "UPDATE delivery SET state = ?, due = ?, n_attempts = ?, n_tries = n_tries + 1, body = coalesce(body, ?) WHERE key = ?",
+    [ST_ORPHAN]     = "DELETE FROM delivery WHERE key = ? AND NOT EXISTS (SELECT 1 FROM job WHERE job.id = delivery.job)",
+    [ST_DELIVERY_AGAIN] = "UPDATE delivery SET state = 0, due = ?, n_tries = 0 WHERE key = ?",
 };
 
 double store_now(void)
@@ -107,22 +135,37 @@ static int fail_sql(sqlite3 *db, const char *path, char *text, size_t text_size)
     return RG_ERR_IO;
 }
 
-/* Running jobs of the process before: put back once, else marked; then those that wait, into memory. */
+/* One statement that changes rows: a number, a time and the most attempts, each where `sql` has ?1, ?2, ?3; texts at ?4 and ?5. */
+static int change(rg_queue *q, const char *sql, int number, const char *text4, const char *text5)
+{
+    sqlite3_stmt *s = NULL;
+
+    if (sqlite3_prepare_v2(q->db, sql, -1, &s, NULL) != SQLITE_OK)
+        return RG_ERR_IO;
+    sqlite3_bind_int(s, 1, number);
+    sqlite3_bind_double(s, 2, store_now());
+    sqlite3_bind_int(s, 3, MAX_ATTEMPTS);
+    if (text4) {
+        store_bind_text(s, 4, text4);
+        store_bind_text(s, 5, text5);
+    }
+    const int ret = store_finish(q, s);
+    sqlite3_finalize(s);
+    return ret;
+}
+
+/* Running jobs of the process before: put back once, else marked and told of; then those that wait, into memory. */
 static int recover(rg_queue *q, char *text, size_t text_size)
 {
     sqlite3_stmt *s = NULL;
     int step, ret = 0;
 
-    if (sqlite3_prepare_v2(q->db, "UPDATE job SET state = 3, ended = ?, result = ?, error = ? WHERE state = 1 AND attempts >= ?", -1, &s,
-                           NULL) != SQLITE_OK)
-        return fail_sql(q->db, q->path, text, text_size);
-    sqlite3_bind_double(s, 1, store_now());
-    store_bind_text(s, 2, lost_result);
-    store_bind_text(s, 3, lost_error);
-    sqlite3_bind_int(s, 4, MAX_ATTEMPTS);
-    ret = store_finish(q, s);
-    sqlite3_finalize(s);
-    if (ret < 0 || store_run(q->db, "UPDATE job SET state = 0, started = 0 WHERE state = 1") < 0)
+    if (store_run(q->db, "BEGIN IMMEDIATE") < 0 ||
+        change(q, "INSERT INTO delivery (" DELIVERY_NEW ") " DELIVERY_FROM_JOB "WHERE state = 1 AND attempts >= ?3 AND webhook_events & (1 << ?1)",
+               RG_JOB_FAILED, NULL, NULL) < 0 ||
+        change(q, "UPDATE job SET state = ?1, ended = ?2, result = ?4, error = ?5 WHERE state = 1 AND attempts >= ?3", RG_JOB_FAILED, lost_result,
+               lost_error) < 0 ||
+        store_run(q->db, "UPDATE job SET state = 0, started = 0 WHERE state = 1") < 0 || store_run(q->db, "COMMIT") < 0)
         return fail_sql(q->db, q->path, text, text_size);
     if (sqlite3_prepare_v2(q->db, "SELECT " COLUMNS " FROM job WHERE state = 0", -1, &s, NULL) != SQLITE_OK)
         return fail_sql(q->db, q->path, text, text_size);
@@ -168,6 +211,11 @@ static int open_database(rg_queue *q, char *text, size_t text_size)
             return RG_ERR_BUSY;
         }
     }
+    if (q->path) {                      /* it holds secrets of webhooks: nobody else reads it. What SQLite puts beside it has the same mode */
+        const int fd = open(q->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd >= 0)
+            close(fd);
+    }
     if (sqlite3_open_v2(q->path ? q->path : ":memory:", &q->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, NULL) !=
         SQLITE_OK)
         return fail_sql(q->db, q->path, text, text_size);
@@ -185,8 +233,10 @@ static int open_database(rg_queue *q, char *text, size_t text_size)
     }
     if (version < 0)
         return fail_sql(q->db, q->path, text, text_size);
-    if (version == 0 && (store_run(q->db, "BEGIN IMMEDIATE") < 0 || store_run(q->db, schema) < 0 || store_run(q->db, "COMMIT") < 0))
-        return fail_sql(q->db, q->path, text, text_size);
+    for (; version < SCHEMA_VERSION; version++) {
+        if (store_run(q->db, "BEGIN IMMEDIATE") < 0 || store_run(q->db, schema[version]) < 0 || store_run(q->db, "COMMIT") < 0)
+            return fail_sql(q->db, q->path, text, text_size);
+    }
     for (int i = 0; i < N_STATEMENTS; i++) {
         if (sqlite3_prepare_v3(q->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &q->statements[i], NULL) != SQLITE_OK)
             return fail_sql(q->db, q->path, text, text_size);

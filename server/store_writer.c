@@ -38,7 +38,8 @@ static char *find_taken(rg_queue *q, const rg_job *j)
     return id;
 }
 
-static void write_op(rg_queue *q, op *o, int64_t *n_ended)
+/* o->code says what became of it. A failure that leaves half of it done is returned: the group is to be undone. */
+static int write_op(rg_queue *q, op *o, int64_t *n_ended)
 {
     sqlite3_stmt *s;
 
@@ -54,8 +55,12 @@ static void write_op(rg_queue *q, op *o, int64_t *n_ended)
         store_bind_text(s, 7, o->job->client_id);
         store_bind_text(s, 8, o->job->endpoint);
         store_bind_text(s, 9, o->job->idempotency_key);
+        store_bind_text(s, 10, o->job->webhook);
+        sqlite3_bind_int(s, 11, (int)o->job->webhook_events);
         if ((o->code = store_finish(q, s)) == RG_ERR_EXISTS)
             o->taken_by = find_taken(q, o->job);
+        if (o->code == 0 && o->has_webhook)
+            return store_add_delivery(q, o->job->id, RG_JOB_QUEUED);
         break;
     case OP_PULL:
     case OP_NACK:
@@ -65,6 +70,8 @@ static void write_op(rg_queue *q, op *o, int64_t *n_ended)
             sqlite3_bind_double(s, 2, o->job->started);
         sqlite3_bind_int64(s, o->kind == OP_PULL ? 3 : 2, o->job->sequence);
         o->code = store_finish(q, s);
+        if (o->code == 0 && o->has_webhook)
+            return store_add_delivery(q, o->job->id, RG_JOB_RUNNING);
         break;
     case OP_ACK:
     case OP_CANCEL:
@@ -76,6 +83,8 @@ static void write_op(rg_queue *q, op *o, int64_t *n_ended)
         store_bind_text(s, 5, o->kind == OP_ACK ? o->id : o->job->id);
         o->code = store_finish(q, s);
         *n_ended += o->code == 0;
+        if (o->code == 0 && o->has_webhook && sqlite3_changes(q->db) > 0)
+            return store_add_delivery(q, o->kind == OP_ACK ? o->id : o->job->id, o->state);
         break;
     case OP_FORGET:
         s = q->statements[o->id ? ST_FORGET : ST_FORGET_ALL];
@@ -88,7 +97,12 @@ static void write_op(rg_queue *q, op *o, int64_t *n_ended)
                 o->code = RG_ERR_NOT_FOUND;
         }
         break;
+    case OP_TRIED:
+    case OP_DELIVERY_AGAIN:
+        store_write_delivery(q, o);
+        break;
     }
+    return 0;
 }
 
 /* One group, in one transaction. Every op has its code afterwards; all have the same one if the commit failed. */
@@ -106,7 +120,7 @@ static void write_group(rg_queue *q, op *group, bool *is_full)
         *is_full = wants_full;
     ret = store_run(q->db, "BEGIN IMMEDIATE");
     for (op *o = group; o && ret == 0; o = o->next)
-        write_op(q, o, &n_ended);
+        ret = write_op(q, o, &n_ended);
     if (ret == 0 && n_ended > q->options.max_ended) {
         sqlite3_bind_int64(q->statements[ST_PRUNE], 1, n_ended - q->options.max_ended);
         if (store_finish(q, q->statements[ST_PRUNE]) == 0)
@@ -167,6 +181,8 @@ static void apply_op(rg_queue *q, op *o)
     case OP_PULL:
     case OP_NACK:
     case OP_FORGET:
+    case OP_TRIED:
+    case OP_DELIVERY_AGAIN:
         break;
     }
 }
@@ -188,8 +204,10 @@ void *store_writer_main(void *arg)
         pthread_mutex_unlock(&q->lock);
         write_group(q, group, &is_full);
         pthread_mutex_lock(&q->lock);
+        bool has_delivery = false;
         for (op *o = group, *next; o; o = next) {
             next = o->next;
+            has_delivery |= (o->has_webhook || o->kind == OP_DELIVERY_AGAIN) && o->code == 0;
             apply_op(q, o);
             if (o->is_waited) {
                 o->is_done = true;      /* from the unlock on it belongs to who waits */
@@ -200,6 +218,8 @@ void *store_writer_main(void *arg)
             }
         }
         pthread_cond_broadcast(&q->op_done);
+        if (has_delivery && q->on_delivery)
+            q->on_delivery(q->on_delivery_user);
         pthread_mutex_unlock(&q->lock);
         for (op *o = rest, *next; o; o = next) {
             next = o->next;

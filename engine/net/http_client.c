@@ -160,8 +160,7 @@ void rg_http_url_host(const char *url, char *host, size_t host_size)
         snprintf(host + n, host_size - n, ":%d", from - url == 8 ? 443 : 80);
 }
 
-/* A URL as errors show it: queries carry tokens. */
-static void visible_url(const char *url, char *out, size_t size)
+void rg_http_url_shown(const char *url, char *out, size_t size)
 {
     const char *at = NULL, *from, *to;
 
@@ -371,7 +370,7 @@ static int fail(rg_http_response *r, int code, const char *method, const char *u
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    visible_url(url, shown, sizeof shown);
+    rg_http_url_shown(url, shown, sizeof shown);
     snprintf(r->error, sizeof r->error, "%s %s: %s", method, shown, reason);
     return code;
 }
@@ -540,7 +539,7 @@ int rg_http_perform(const rg_http_request *q, rg_http_response *r)
             break;
         if (rg_http_url_problem(next) || (!strncasecmp(url, "https:", 6) && strncasecmp(next, "https:", 6))) {
             char shown[120];
-            visible_url(next, shown, sizeof shown);
+            rg_http_url_shown(next, shown, sizeof shown);
             r->is_refused = true;
             ret = fail(r, RG_ERR_INVALID, method, url, "redirected (%d) to %s, which is not followed", r->status, shown);
             break;

@@ -94,6 +94,9 @@ const char *rg_http_url_problem(const char *url);
 /* The host of a URL in lower case with its port ("example.org:443"), as far as it fits. */
 void rg_http_url_host(const char *url, char *host, size_t host_size);
 
+/* A URL without user name, password, query and fragment, as logs and errors show it: the rest may be secret. */
+void rg_http_url_shown(const char *url, char *out, size_t size);
+
 struct sockaddr;
 /* An address that leads out: not loopback, private, link-local, shared, documentation, multicast or otherwise reserved. */
 bool rg_http_is_public(const struct sockaddr *address);

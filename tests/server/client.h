@@ -227,7 +227,7 @@ __attribute__((unused)) static int ws_open(int port, const char *path)
 }
 
 /* The next frame: its payload (free() it), NUL-terminated; *opcode 1 text, 2 binary. NULL: closed, or nothing came in time. */
-static char *ws_read(int fd, int *opcode, size_t *n)
+__attribute__((unused)) static char *ws_read(int fd, int *opcode, size_t *n)
 {
     unsigned char h[10];
     char *bytes;

@@ -36,6 +36,7 @@ static const char usage[] =
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
     "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
+    "                       [--webhook-secret-file FILE] [--webhook-allow-private] [--webhook-retry SECONDS]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
     "\n"
     "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Other flags of ComfyUI are accepted.\n"
@@ -49,9 +50,9 @@ enum { MAX_LIST = 64 };
 typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
         *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout,
-        *models_quota, *max_model, *keep_uploads;
+        *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
-    bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, help;
+    bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, is_webhook_private, help;
     const char *models[MAX_LIST], *extra_paths[MAX_LIST];
     const char *packs[MAX_LIST];
     int n_models, n_extra_paths, n_packs;
@@ -86,6 +87,8 @@ static const flag table[] = {
     { "--preview-size", NUMBER, F(preview_size) }, { "--disable-metadata", FLAG, F(is_metadata_off) },
     { "--cpu", FLAG, F(is_cpu) }, { "--device", TEXT, F(device) }, { "--dtype", TEXT, F(dtype) }, { "--threads", NUMBER, F(threads) },
     { "--workflows", TEXT, F(workflows) }, { "--gpu-type", TEXT, F(gpu_type) }, { "--price", TEXT, F(price) }, { "--timeout", TEXT, F(timeout) },
+    { "--webhook-secret-file", TEXT, F(webhook_secret_file) }, { "--webhook-allow-private", FLAG, F(is_webhook_private) },
+    { "--webhook-retry", TEXT, F(webhook_retry) },
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
     { "--cache-classic", FLAG, F(is_cache_classic) }, { "--cache-lru", NUMBER, F(cache_lru) }, { "--cache-none", FLAG, F(is_cache_none) },
     { "--quick-test-for-ci", FLAG, F(is_quick_test) }, { "--help", FLAG, F(help) },
@@ -244,6 +247,23 @@ static rg_keys *read_keys(const char *path)
         explicit_bzero(text, n_bytes);
     rg_free(text);
     return keys;
+}
+
+/* A file of one line: its text without the line's end, to rg_free(). NULL with a message. */
+static char *read_line_file(const char *option, const char *path)
+{
+    size_t n_bytes;
+    char *text = rg_cli_read(path, &n_bytes);
+
+    if (!text)
+        return NULL;
+    text[strcspn(text, "\r\n")] = '\0';
+    if (!*text) {
+        rg_cli_say("%s %s: the first line is empty", option, path);
+        rg_free(text);
+        return NULL;
+    }
+    return text;
 }
 
 /* Reads the key file anew on SIGHUP: on a thread of its own, which waits for the signal. */
@@ -585,7 +605,8 @@ int rg_cli_serve(int argc, char **argv)
     rg_models *models = NULL;
     rg_models_options m = { .has_quota = o.models_quota != NULL };
     struct listeners heard;
-    double price = 0, timeout = 0, max_memory = 0, keep_hours = 0;
+    double price = 0, timeout = 0, max_memory = 0, keep_hours = 0, webhook_retry = 0;
+    char *webhook_secret = NULL;
     char data_flows[PATH_MAX], own_models[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
 
@@ -608,8 +629,17 @@ int rg_cli_serve(int argc, char **argv)
     }
     if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout) ||
         set_positive("--max-request-memory", o.max_memory, &max_memory) || set_positive("--keep-uploads", o.keep_uploads, &keep_hours) ||
-        set_size("--models-quota", o.models_quota, &m.quota_bytes) || set_size("--max-model-size", o.max_model, &m.max_file_bytes))
+        set_size("--models-quota", o.models_quota, &m.quota_bytes) || set_size("--max-model-size", o.max_model, &m.max_file_bytes) ||
+        set_positive("--webhook-retry", o.webhook_retry, &webhook_retry))
         return code;
+    if (o.webhook_secret_file) {
+        if (!(webhook_secret = read_line_file("--webhook-secret-file", o.webhook_secret_file)))
+            return code;
+        if (rg_webhook_secret_problem(webhook_secret)) {
+            rg_cli_say("--webhook-secret-file %s: %s", o.webhook_secret_file, rg_webhook_secret_problem(webhook_secret));
+            return code;
+        }
+    }
     if (preview_method(o.preview_method, &c.preview_method))
         return code;
     if (!o.tls_key != !o.tls_cert) {
@@ -660,7 +690,8 @@ int rg_cli_serve(int argc, char **argv)
     snprintf(data_flows, sizeof(data_flows), "%s/workflows", rg_cli_data_dir());
     const char *const flows[] = { o.workflows ? o.workflows : data_flows, NULL };
     const rg_service_options v = { .env = env, .workflow_dirs = flows, .gpu = gpu_name(&o, ctx), .usd_per_second = price,
-                                   .timeout_seconds = timeout, .report = report };
+                                   .timeout_seconds = timeout, .report = report,
+                                   .webhook = { .secret = webhook_secret, .allows_private = o.is_webhook_private, .retry_seconds = webhook_retry } };
     if (!(service = rg_service_new(&v, text, sizeof(text)))) {
         rg_cli_say("out of memory");
         goto done;
@@ -736,6 +767,9 @@ done:
     rg_ctx_free(ctx);
     rg_env_free(env);
     rg_keys_free(keys);
+    if (webhook_secret)
+        explicit_bzero(webhook_secret, strlen(webhook_secret));
+    rg_free(webhook_secret);
     rg_free(user_dir);
     return code;
 }
