@@ -270,7 +270,7 @@ int rg_env_add_folder(rg_env *env, const char *key, const char *path, bool is_fi
 char **rg_env_folders(const rg_env *env, const char *key)
 {
     const char *folders[MAX_SUBFOLDERS];
-    const int n_folders = key_folders(key, folders);
+    const int n_folders = strcmp(key, "custom_nodes") ? key_folders(key, folders) : 0;      /* packs lie beside the models */
     char **list = rg_calloc((size_t)(env->n_model_dirs * n_folders + env->n_extra_folders) + 1, sizeof(*list));
     int n = 0;
 

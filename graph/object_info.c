@@ -190,6 +190,8 @@ static int put_inputs(rg_env *env, const rg_node *node, struct json_object *info
                 continue;
             if (!(pair = rg_input_info(env, node, in)))
                 ret = RG_ERR_NOMEM;
+            else if (!node->is_v3 && !json_object_object_length(json_object_array_get_idx(pair, 1)))
+                json_object_array_del_idx(pair, 1, 1);      /* older nodes say nothing where there is nothing to say */
             put(section, in->name, pair);
             add_string(names, in->name);
         }

@@ -47,6 +47,7 @@ void rg_comfy_start(rg_comfy *f, rg_server *s, rg_queue *q)
     rg_server_route(s, "GET", "/ws", RG_ROUTE_SOCKET, NULL, f);
     comfy_add_prompt_routes(f);
     comfy_add_info_routes(f);
+    comfy_add_pack_routes(f);
     comfy_add_view_routes(f);
     comfy_add_upload_routes(f);
     comfy_add_user_routes(f);

@@ -22,6 +22,9 @@ typedef struct rg_comfy_options {
     rg_preview_method preview_method;
     int preview_size;
     const char *front_end_root;         /* NULL: the built-in page */
+    const char *templates_root, *docs_root;     /* files under /templates and /docs; NULL: none */
+    bool are_packs_off;                 /* --disable-all-custom-nodes */
+    const char *const *packs_on;        /* --whitelist-custom-nodes, NULL-terminated; NULL: none */
     int argc;
     char **argv;                        /* shown in /system_stats */
 } rg_comfy_options;

@@ -51,6 +51,7 @@ char *comfy_features_text(const rg_comfy *f);
 /* Each adds its routes. */
 void comfy_add_prompt_routes(rg_comfy *f);              /* prompt.c: /prompt, /queue, /history, /interrupt, /free */
 void comfy_add_info_routes(rg_comfy *f);                /* info.c: /object_info, /system_stats, ... */
+void comfy_add_pack_routes(rg_comfy *f);                /* packs.c: /i18n, /workflow_templates, the web client's folders */
 void comfy_add_view_routes(rg_comfy *f);                /* view.c */
 void comfy_add_upload_routes(rg_comfy *f);              /* upload.c */
 void comfy_add_user_routes(rg_comfy *f);                /* users.c */

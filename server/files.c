@@ -156,22 +156,23 @@ void rg_respond_file(rg_request *r, const char *path, const char *content_type)
         return;
     }
     end = (size_t)st.st_size;
+    const time_t changed = st.st_mtim.tv_sec + (st.st_mtim.tv_nsec > 0);    /* in whole seconds: the next one, as aiohttp has it */
     snprintf(etag, sizeof(etag), "\"%llx-%llx\"", (unsigned long long)st.st_mtim.tv_sec * 1000000000ull + (unsigned long long)st.st_mtim.tv_nsec,
              (unsigned long long)st.st_size);
-    gmtime_r(&st.st_mtime, &tm);
+    gmtime_r(&changed, &tm);
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 
     if ((condition = rg_request_header(r, "if-match"))) {
         if (!has_tag(condition, etag))
             status = 412;
-    } else if (read_date(rg_request_header(r, "if-unmodified-since"), &then) && st.st_mtime > then) {
+    } else if (read_date(rg_request_header(r, "if-unmodified-since"), &then) && changed > then) {
         status = 412;
     }
     if (status == 200) {
         if ((condition = rg_request_header(r, "if-none-match"))) {
             if (has_tag(condition, etag))
                 status = 304;
-        } else if (read_date(rg_request_header(r, "if-modified-since"), &then) && st.st_mtime <= then) {
+        } else if (read_date(rg_request_header(r, "if-modified-since"), &then) && changed <= then) {
             status = 304;
         }
     }
@@ -184,7 +185,7 @@ void rg_respond_file(rg_request *r, const char *path, const char *content_type)
     }
     rg_respond_header(r, "Accept-Ranges", "bytes");
     condition = rg_request_header(r, "if-range");
-    if (!condition || !strcmp(condition, etag) || (read_date(condition, &then) && st.st_mtime <= then)) {
+    if (!condition || !strcmp(condition, etag) || (read_date(condition, &then) && changed <= then)) {
         const int kind = read_range(rg_request_header(r, "range"), end, &at, &end);
 
         if (kind < 0) {

@@ -46,6 +46,29 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* %XX of what needs none: routes are named by it. In place. */
+static void decode_unreserved(char *path)
+{
+    char *out = path;
+
+    for (const char *p = path; *p; p++) {
+        const int high = *p == '%' ? hex_digit(p[1]) : -1, low = high >= 0 ? hex_digit(p[2]) : -1, c = high * 16 + low;
+
+        if (low >= 0 && c < 128 && (isalnum(c) || (c && strchr("-._~", c)))) {
+            *out++ = (char)c;
+            p += 2;
+        } else {
+            *out++ = *p;
+        }
+    }
+    *out = '\0';
+}
+
 static int parse_request_line(char *line, rg_http_head *h)
 {
     char *target = strchr(line, ' '), *version = target ? strchr(target + 1, ' ') : NULL;
@@ -81,6 +104,7 @@ static int parse_request_line(char *line, rg_http_head *h)
     }
     if ((hash = strchr(question ? question + 1 : target, '#')))
         *hash = '\0';
+    decode_unreserved(target);
     return 0;
 }
 
@@ -195,11 +219,6 @@ const char *rg_http_field_value(const rg_http_head *h, const char *name)
 
 /* ---- percent-encoding and queries --------------------------------------------------------------------------------------- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool rg_percent_decode(const char *s, size_t n, bool is_query, char *out)
 {
     bool is_good = true;
@@ -241,8 +260,10 @@ char *rg_query_value(const char *query, const char *name)
             const size_t n = (size_t)(query + length - v);
             char *value = rg_malloc(n + 1);
 
-            if (value && !rg_percent_decode(v, n, true, value))
-                *value = '\0';          /* a NUL in a name names nothing */
+            if (value && !rg_percent_decode(v, n, true, value)) {
+                rg_free(value);         /* what holds a NUL is no name and no number */
+                value = NULL;
+            }
             return value;
         }
         query += length + (query[length] == '&');

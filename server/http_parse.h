@@ -16,7 +16,8 @@ typedef struct rg_http_field {
 } rg_http_field;
 
 typedef struct rg_http_head {
-    const char *method, *path, *query;  /* as sent; query "" when there is none */
+    /* as sent, but for letters, digits and "-._~" of the path, which stand for themselves; query "" when there is none */
+    const char *method, *path, *query;
     rg_http_field fields[RG_HTTP_MAX_FIELDS];
     int n_fields;
     int64_t content_length;             /* -1: not given */
@@ -34,7 +35,7 @@ const char *rg_http_field_value(const rg_http_head *h, const char *name);   /* N
 /* Decode %XX (and, in queries, "+") of n bytes into out, which holds n + 1; wrong sequences stay. False if a NUL came out. */
 bool rg_percent_decode(const char *s, size_t n, bool is_query, char *out);
 
-/* Value of the first `name` in a query string, decoded, rg_free() it; NULL if it is not there (or no memory). */
+/* Value of the first `name` in a query string, decoded, rg_free() it; NULL if it is not there or holds a NUL (or no memory). */
 char *rg_query_value(const char *query, const char *name);
 
 /* A chunked body, fed in pieces: out gets what is content. Zero it to begin. */

@@ -58,7 +58,7 @@ static void get_system_stats(rg_request *r, void *user)
     put_string(system, "comfyui_version", "0.3.64");    /* whose API this is */
     put_string(system, "required_frontend_version", "1.27.10");
     put_string(system, "installed_templates_version", NULL);
-    put_string(system, "required_templates_version", NULL);
+    put_string(system, "required_templates_version", "0.1.94");
     put_string(system, "python_version", "none (rylagraph " RG_VERSION ")");
     put_string(system, "pytorch_version", "none (rylagraph " RG_VERSION ")");
     json_object_object_add(system, "embedded_python", json_object_new_boolean(false));
@@ -161,11 +161,6 @@ static void get_extensions(rg_request *r, void *user)
     rg_respond_json(r, 200, list);
 }
 
-static void get_empty_object(rg_request *r, void *user)
-{
-    rg_respond_json_text(r, 200, rg_strdup("{}"));
-}
-
 static void get_folder_paths(rg_request *r, void *user)
 {
     struct json_object *o = json_object_new_object();
@@ -206,8 +201,6 @@ void comfy_add_info_routes(rg_comfy *f)
     rg_server_route(s, "GET", "/features", 0, get_features, f);
     rg_server_route(s, "GET", "/embeddings", RG_ROUTE_WORKER, get_embeddings, f);
     rg_server_route(s, "GET", "/extensions", RG_ROUTE_WORKER, get_extensions, f);
-    rg_server_route(s, "GET", "/i18n", 0, get_empty_object, f);
-    rg_server_route(s, "GET", "/workflow_templates", 0, get_empty_object, f);
     rg_server_route(s, "GET", "/internal/folder_paths", RG_ROUTE_NO_TWIN, get_folder_paths, f);
     rg_server_route(s, "GET", "/internal/logs", RG_ROUTE_NO_TWIN, get_logs, f);
     rg_server_route(s, "GET", "/internal/logs/raw", RG_ROUTE_NO_TWIN, get_logs_raw, f);

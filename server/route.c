@@ -112,8 +112,8 @@ static void serve_static(rg_server *s, rg_request *r)
     char *path = rg_malloc(strlen(r->head.path) + 1), *file = NULL, real[PATH_MAX];
     const size_t n_root = root ? strlen(root) : 0;
 
-    if (root && path && rg_percent_decode(r->head.path, strlen(r->head.path), false, path) && *path == '/') {
-        const bool is_index = !strcmp(path, "/");
+    if (root && path && rg_percent_decode(r->head.path, strlen(r->head.path), false, path) && *path == '/' && r->head.path[1] != '/') {
+        const bool is_index = !strcmp(path, "/") || !strcmp(path, "/api/");
 
         file = rg_asprintf("%s%s", root, is_index ? "/index.html" : path);
         if (is_index) {
@@ -135,11 +135,13 @@ void route_none(rg_server *s, rg_request *r)
 {
     char allowed[128];
 
+    const bool is_read = r->is_head || !strcmp(r->head.method, "GET");
+
     allowed_methods(s, r->head.path, allowed);
-    if (*allowed) {
+    if (*allowed && !(s->options.static_root && is_read)) {     /* a path that only takes POST may still be a file's name */
         rg_respond_header(r, "Allow", allowed);
         rg_respond_error(r, 405);
-    } else if (strcmp(r->head.method, "GET") && !r->is_head) {
+    } else if (!is_read) {
         if (s->options.static_root)
             rg_respond_header(r, "Allow", "GET,HEAD");
         rg_respond_error(r, s->options.static_root ? 405 : 404);

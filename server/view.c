@@ -23,8 +23,19 @@ static uint8_t *pixels_of(const rg_picture *p, int channels, bool is_alpha_alone
     return out;
 }
 
+/* Pictures that are not read here, but that browsers show. */
+static bool is_for_browsers(const char *path)
+{
+    static const char *const types[] = { "image/gif", "image/bmp", "image/avif", "image/vnd.microsoft.icon" };
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (!strcmp(rg_content_type(path), types[i]))
+            return true;
+    return false;
+}
+
 /* preview wins over channel. */
-static void respond_converted(rg_request *r, const char *path, const char *preview, const char *channel)
+static void respond_converted(rg_request *r, const char *path, const char *preview, const char *channel, const rg_text *disposition)
 {
     rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
     rg_picture *p = NULL;
@@ -55,10 +66,12 @@ static void respond_converted(rg_request *r, const char *path, const char *previ
         if ((pixels = pixels_of(p, is_alpha ? 4 : 3, is_alpha)))
             ret = rg_png_encode(c, pixels, p->width, p->height, is_alpha ? 4 : 3, 6, NULL, 0, &bytes, &n);
     }
-    if (ret < 0)
+    if (ret < 0) {
         rg_respond_error(r, 500);
-    else
+    } else {
+        rg_respond_header(r, "Content-Disposition", disposition->data ? disposition->data : "");
         rg_respond(r, 200, type, bytes, n);
+    }
 done:
     rg_free(pixels);
     rg_free(bytes);
@@ -85,10 +98,10 @@ static void get_view(rg_request *r, void *user)
     }
     for (int i = 0; i < 3; i++) {
         char mark[16];
-        const size_t n = strlen(name), n_mark = (size_t)snprintf(mark, sizeof(mark), " [%s]", marks[i]);
+        const size_t n = strlen(name), n_mark = (size_t)snprintf(mark, sizeof(mark), "[%s]", marks[i]);
 
         if (n >= n_mark && !strcmp(name + n - n_mark, mark)) {
-            name[n - n_mark] = '\0';
+            name[n > n_mark ? n - n_mark - 1 : 0] = '\0';      /* with the blank before it, or whatever stands there */
             type = marks[i];
             break;
         }
@@ -112,12 +125,13 @@ static void get_view(rg_request *r, void *user)
         rg_text_add_bytes(&disposition, *p == '"' || *p == '\\' ? "_" : p, 1);
     rg_text_add(&disposition, "\"");
     rg_respond_header(r, "X-Content-Type-Options", "nosniff");
-    rg_respond_header(r, "Content-Disposition", disposition.data ? disposition.data : "");
-    rg_text_release(&disposition);
-    if (preview || (channel && (!strcmp(channel, "rgb") || !strcmp(channel, "a"))))
-        respond_converted(r, path, preview, channel);
-    else
+    if ((preview && !is_for_browsers(path)) || (!preview && channel && (!strcmp(channel, "rgb") || !strcmp(channel, "a")))) {
+        respond_converted(r, path, preview, channel, &disposition);
+    } else {
+        rg_respond_header(r, "Content-Disposition", disposition.data ? disposition.data : "");
         rg_respond_file(r, path, rg_data_type(path));
+    }
+    rg_text_release(&disposition);
 done:
     rg_free(name);
     rg_free(folder);

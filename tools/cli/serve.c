@@ -1,6 +1,6 @@
 /*
- * rylagraph serve: the server, with ComfyUI's command line. Flags that steer ComfyUI's Python and PyTorch are accepted and have no
- * effect here, so that a launcher made for it works; those that change what clients see do what they say.
+ * rylagraph serve: the server, with ComfyUI's command line. Flags that change what clients see do what they say; those that steer
+ * Python and PyTorch are taken, so that a launcher made for ComfyUI works, and named at the start when they have no effect.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -38,8 +38,9 @@ static const char usage[] =
     "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
     "                       [--webhook-secret-file FILE] [--webhook-allow-private] [--webhook-retry SECONDS]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
+    "                       [--enable-compress-response-body] [--templates-root DIR] [--docs-root DIR]\n"
     "\n"
-    "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Other flags of ComfyUI are accepted.\n"
+    "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Its other flags: docs/comfyui-api.md.\n"
     "An address that other machines reach needs --api-key-file: one key per line, sent as \"Authorization: Bearer KEY\".\n"
     "A line may name what its key may do: KEY [metrics|read|endpoints|run|models|all],... (docs/security.md). SIGHUP reads it anew.\n";
 
@@ -53,6 +54,8 @@ typedef struct flags {
         *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, is_webhook_private, help;
+    const char *templates_root, *docs_root, *packs_on[MAX_LIST + 1];
+    bool is_compressing, are_packs_off, is_fp32, is_fp16;
     const char *models[MAX_LIST], *extra_paths[MAX_LIST];
     const char *packs[MAX_LIST];
     int n_models, n_extra_paths, n_packs;
@@ -60,8 +63,12 @@ typedef struct flags {
 
 typedef enum flag_kind {
     TEXT, NUMBER, FLAG, MODELS, PACKS, EXTRA_PATHS,
+    PACKS_ON,
     MAYBE,                              /* the value may be left out: .otherwise then */
-    IGNORED, IGNORED_VALUE, IGNORED_MAYBE, IGNORED_LIST
+    /* ComfyUI's; docs/comfyui-api.md says why each is so */
+    SO_ANYWAY, SO_ANYWAY_VALUE,         /* what it asks for is so here whether or not it is given */
+    NO_EFFECT, NO_EFFECT_VALUE, NO_EFFECT_MAYBE, NO_EFFECT_LIST,    /* taken, and named at the start */
+    REFUSED                             /* .otherwise says why */
 } flag_kind;
 
 typedef struct flag {
@@ -69,6 +76,7 @@ typedef struct flag {
     flag_kind kind;
     size_t offset;
     const char *otherwise;
+    const char *choices;                /* the values there are, with "|" between; NULL: any */
 } flag;
 
 #define F(field) offsetof(flags, field)
@@ -92,24 +100,32 @@ static const flag table[] = {
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
     { "--cache-classic", FLAG, F(is_cache_classic) }, { "--cache-lru", NUMBER, F(cache_lru) }, { "--cache-none", FLAG, F(is_cache_none) },
     { "--quick-test-for-ci", FLAG, F(is_quick_test) }, { "--help", FLAG, F(help) },
-    /* of ComfyUI's, without effect here */
-    { "--front-end-version", IGNORED_VALUE }, { "--enable-compress-response-body", IGNORED }, { "--disable-all-custom-nodes", IGNORED },
-    { "--whitelist-custom-nodes", IGNORED_LIST }, { "--disable-api-nodes", IGNORED }, { "--default-hashing-function", IGNORED_VALUE },
-    { "--verbose", IGNORED_MAYBE }, { "--log-stdout", IGNORED }, { "--dont-print-server", IGNORED }, { "--auto-launch", IGNORED },
-    { "--disable-auto-launch", IGNORED }, { "--windows-standalone-build", IGNORED }, { "--comfy-api-base", IGNORED_VALUE },
-    { "--database-url", IGNORED_VALUE }, { "--gpu-only", IGNORED }, { "--highvram", IGNORED }, { "--normalvram", IGNORED },
-    { "--lowvram", IGNORED }, { "--novram", IGNORED }, { "--reserve-vram", IGNORED_VALUE }, { "--async-offload", IGNORED },
-    { "--disable-smart-memory", IGNORED }, { "--force-non-blocking", IGNORED }, { "--deterministic", IGNORED }, { "--fast", IGNORED_LIST },
-    { "--mmap-torch-files", IGNORED }, { "--disable-mmap", IGNORED }, { "--cuda-malloc", IGNORED }, { "--disable-cuda-malloc", IGNORED },
-    { "--force-fp32", IGNORED }, { "--force-fp16", IGNORED }, { "--fp32-unet", IGNORED }, { "--fp64-unet", IGNORED },
-    { "--bf16-unet", IGNORED }, { "--fp16-unet", IGNORED }, { "--fp8_e4m3fn-unet", IGNORED }, { "--fp8_e5m2-unet", IGNORED },
-    { "--fp8_e8m0fnu-unet", IGNORED }, { "--fp16-vae", IGNORED }, { "--fp32-vae", IGNORED }, { "--bf16-vae", IGNORED },
-    { "--cpu-vae", IGNORED }, { "--fp8_e4m3fn-text-enc", IGNORED }, { "--fp8_e5m2-text-enc", IGNORED }, { "--fp16-text-enc", IGNORED },
-    { "--fp32-text-enc", IGNORED }, { "--bf16-text-enc", IGNORED }, { "--supports-fp8-compute", IGNORED },
-    { "--force-channels-last", IGNORED }, { "--use-split-cross-attention", IGNORED }, { "--use-quad-cross-attention", IGNORED },
-    { "--use-pytorch-cross-attention", IGNORED }, { "--use-sage-attention", IGNORED }, { "--use-flash-attention", IGNORED },
-    { "--disable-xformers", IGNORED }, { "--force-upcast-attention", IGNORED }, { "--dont-upcast-attention", IGNORED },
-    { "--directml", IGNORED_MAYBE }, { "--oneapi-device-selector", IGNORED_VALUE }, { "--disable-ipex-optimize", IGNORED },
+    /* ComfyUI's with an effect */
+    { "--enable-compress-response-body", FLAG, F(is_compressing) }, { "--disable-all-custom-nodes", FLAG, F(are_packs_off) },
+    { "--whitelist-custom-nodes", PACKS_ON, 0 }, { "--force-fp32", FLAG, F(is_fp32) }, { "--force-fp16", FLAG, F(is_fp16) },
+    { "--templates-root", TEXT, F(templates_root) }, { "--docs-root", TEXT, F(docs_root) },
+    /* ComfyUI's without one */
+    { "--default-hashing-function", SO_ANYWAY_VALUE, .choices = "md5|sha1|sha256|sha512" },
+    { "--verbose", NO_EFFECT_MAYBE, .choices = "DEBUG|INFO|WARNING|ERROR|CRITICAL" },
+    { "--directml", REFUSED, .otherwise = "there is no DirectML here: --cpu, or --device cuda for an NVIDIA GPU" },
+    { "--oneapi-device-selector", REFUSED, .otherwise = "there is no oneAPI here: --cpu, or --device cuda for an NVIDIA GPU" },
+    { "--comfy-api-base", NO_EFFECT_VALUE }, { "--database-url", NO_EFFECT_VALUE }, { "--front-end-version", NO_EFFECT_VALUE },
+    { "--reserve-vram", NO_EFFECT_VALUE }, { "--async-offload", NO_EFFECT }, { "--auto-launch", NO_EFFECT },
+    { "--bf16-text-enc", NO_EFFECT }, { "--bf16-unet", NO_EFFECT }, { "--bf16-vae", NO_EFFECT }, { "--cpu-vae", NO_EFFECT },
+    { "--cuda-malloc", NO_EFFECT }, { "--deterministic", NO_EFFECT }, { "--disable-cuda-malloc", NO_EFFECT },
+    { "--disable-ipex-optimize", NO_EFFECT }, { "--disable-mmap", NO_EFFECT }, { "--disable-smart-memory", NO_EFFECT },
+    { "--dont-print-server", NO_EFFECT }, { "--dont-upcast-attention", NO_EFFECT }, { "--force-channels-last", NO_EFFECT },
+    { "--force-non-blocking", NO_EFFECT }, { "--force-upcast-attention", NO_EFFECT }, { "--fp16-text-enc", NO_EFFECT },
+    { "--fp16-unet", NO_EFFECT }, { "--fp16-vae", NO_EFFECT }, { "--fp32-text-enc", NO_EFFECT }, { "--fp32-unet", NO_EFFECT },
+    { "--fp32-vae", NO_EFFECT }, { "--fp64-unet", NO_EFFECT }, { "--fp8_e4m3fn-text-enc", NO_EFFECT },
+    { "--fp8_e4m3fn-unet", NO_EFFECT }, { "--fp8_e5m2-text-enc", NO_EFFECT }, { "--fp8_e5m2-unet", NO_EFFECT },
+    { "--fp8_e8m0fnu-unet", NO_EFFECT }, { "--gpu-only", NO_EFFECT }, { "--highvram", NO_EFFECT },
+    { "--log-stdout", NO_EFFECT }, { "--lowvram", NO_EFFECT }, { "--mmap-torch-files", NO_EFFECT }, { "--novram", NO_EFFECT },
+    { "--supports-fp8-compute", NO_EFFECT }, { "--use-flash-attention", NO_EFFECT },
+    { "--use-pytorch-cross-attention", NO_EFFECT }, { "--use-quad-cross-attention", NO_EFFECT },
+    { "--use-sage-attention", NO_EFFECT }, { "--use-split-cross-attention", NO_EFFECT },
+    { "--windows-standalone-build", NO_EFFECT }, { "--fast", NO_EFFECT_LIST }, { "--disable-api-nodes", SO_ANYWAY },
+    { "--disable-auto-launch", SO_ANYWAY }, { "--disable-xformers", SO_ANYWAY }, { "--normalvram", SO_ANYWAY },
 };
 enum { N_FLAGS = sizeof(table) / sizeof(table[0]) };
 
@@ -145,30 +161,66 @@ static int set_positive(const char *name, const char *text, double *out)
     return RG_EXIT_WRONG;
 }
 
-static int parse_flags(int argc, char **argv, flags *o)
+/* The flag a word names: in full, or by a beginning that only one has, as Python's argparse. NULL with a message. */
+static const flag *find_flag(const char *word, size_t length)
 {
+    const flag *found = NULL;
+    int n = 0;
+
+    for (int k = 0; k < N_FLAGS; k++) {
+        if (length < 3 || strncmp(table[k].name, word, length))
+            continue;
+        if (!table[k].name[length])
+            return &table[k];
+        found = &table[k];
+        n++;
+    }
+    if (n == 1)
+        return found;
+    if (n)
+        rg_cli_say("%.*s could be several options: %s and others", (int)length, word, found->name);
+    else
+        rg_cli_say("unknown option %s", word);
+    return NULL;
+}
+
+static int check_choice(const flag *f, const char *value)
+{
+    const size_t n = value ? strlen(value) : 0;
+
+    for (const char *p = f->choices; value && p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
+        if (!strncmp(p, value, n) && (p[n] == '|' || !p[n]))
+            return 0;
+    if (!value || !f->choices)
+        return 0;
+    rg_cli_say("%s wants one of %s, not \"%s\"", f->name, f->choices, value);
+    return RG_EXIT_WRONG;
+}
+
+/* no_effect: flags that were given in vain, ", " between. */
+static int parse_flags(int argc, char **argv, flags *o, char *no_effect, size_t size)
+{
+    int n_packs_on = 0;
+
     *o = (flags){ .listen = "127.0.0.1", .port = 8188, .preview_method = "none", .preview_size = 512, .device = "auto", .dtype = "auto" };
     for (int i = 0; i < argc; i++) {
+        if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help")) {
+            o->help = true;
+            return 0;
+        }
+    }
+    for (int i = 0; i < argc; i++) {
         char *word = argv[i], *equals = strchr(word, '=');
-        const size_t length = equals ? (size_t)(equals - word) : strlen(word);
-        const flag *f = NULL;
+        const flag *f = find_flag(word, equals ? (size_t)(equals - word) : strlen(word));
         const char *value = equals ? equals + 1 : NULL;
 
-        if (!strcmp(word, "-h"))
-            o->help = true;
-        for (int k = 0; k < N_FLAGS; k++)
-            if (strlen(table[k].name) == length && !strncmp(table[k].name, word, length))
-                f = &table[k];
-        if (!f) {
-            if (o->help)
-                continue;
-            rg_cli_say("unknown option %s", word);
+        if (!f)
             return RG_EXIT_WRONG;
-        }
         void *field = (char *)o + f->offset;
         const bool has_next = i + 1 < argc && !is_flag(argv[i + 1]);
 
-        if (!value && (f->kind == TEXT || f->kind == NUMBER || f->kind == MODELS || f->kind == PACKS || f->kind == EXTRA_PATHS || f->kind == IGNORED_VALUE)) {
+        if (!value && (f->kind == TEXT || f->kind == NUMBER || f->kind == MODELS || f->kind == PACKS || f->kind == EXTRA_PATHS ||
+                       f->kind == NO_EFFECT_VALUE || f->kind == SO_ANYWAY_VALUE)) {
             if (i + 1 >= argc) {
                 rg_cli_say("%s wants a value", f->name);
                 return RG_EXIT_WRONG;
@@ -206,17 +258,33 @@ static int parse_flags(int argc, char **argv, flags *o)
                 value = argv[++i];
             }
             break;
-        case IGNORED_MAYBE:
-            if (!value && has_next)
-                i++;
+        case PACKS_ON:
+            for (; value || (i + 1 < argc && !is_flag(argv[i + 1])); value = NULL) {
+                const char *name = value ? value : argv[++i];
+                if (n_packs_on < MAX_LIST)
+                    o->packs_on[n_packs_on++] = name;
+                if (value)
+                    break;
+            }
             break;
-        case IGNORED_LIST:
+        case NO_EFFECT_MAYBE:
+            if (!value && has_next)
+                value = argv[++i];
+            break;
+        case NO_EFFECT_LIST:
             while (i + 1 < argc && !is_flag(argv[i + 1]))
                 i++;
             break;
+        case REFUSED:
+            rg_cli_say("%s: %s", f->name, f->otherwise);
+            return RG_EXIT_WRONG;
         default:
             break;
         }
+        if (check_choice(f, value))
+            return RG_EXIT_WRONG;
+        if (f->kind == NO_EFFECT || f->kind == NO_EFFECT_VALUE || f->kind == NO_EFFECT_MAYBE || f->kind == NO_EFFECT_LIST)
+            snprintf(no_effect + strlen(no_effect), size - strlen(no_effect), "%s%s", *no_effect ? ", " : "", f->name);
     }
     return 0;
 }
@@ -511,8 +579,12 @@ static int add_folders(const flags *o, rg_env *env)
 {
     static const char *const saved[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras" };
     char *usual = rg_asprintf("%s/extra_model_paths.yaml", o->base_dir ? o->base_dir : ".");
-    int code = usual && access(usual, R_OK) == 0 ? read_extra_paths(env, usual) : 0;
+    char *packs = folder(NULL, o->base_dir ? o->base_dir : ".", "custom_nodes");
+    int code = packs && rg_env_add_folder(env, "custom_nodes", packs, false) < 0 ? RG_EXIT_FAILED : 0;
 
+    if (!code && usual && access(usual, R_OK) == 0)
+        code = read_extra_paths(env, usual);
+    rg_free(packs);
     rg_free(usual);
     for (int i = 0; !code && i < o->n_extra_paths; i++)
         code = read_extra_paths(env, o->extra_paths[i]);
@@ -591,7 +663,8 @@ static int set_size(const char *name, const char *text, uint64_t *out)
 int rg_cli_serve(int argc, char **argv)
 {
     static flags o;
-    int code = parse_flags(argc, argv, &o);
+    char no_effect[1024] = "", cuda[64];
+    int code = parse_flags(argc, argv, &o, no_effect, sizeof(no_effect));
     char *user_dir = NULL, text[1024];
     rg_keys *keys = NULL;
     key_reader reader = { .path = o.api_key_file };
@@ -666,6 +739,12 @@ int rg_cli_serve(int argc, char **argv)
     }
     if (o.is_cpu)
         o.device = "cpu";
+    else if (o.cuda_device && !strcmp(o.device, "auto")) {
+        snprintf(cuda, sizeof(cuda), "cuda:%s", o.cuda_device);
+        o.device = cuda;
+    }
+    if (!strcmp(o.dtype, "auto") && (o.is_fp32 || o.is_fp16))
+        o.dtype = o.is_fp32 ? "f32" : "f16";
     if (!(env = make_env(&o, o.base_dir ? o.base_dir : ".", &user_dir)))
         goto done;
     if (add_folders(&o, env))
@@ -680,6 +759,10 @@ int rg_cli_serve(int argc, char **argv)
     c.is_multi_user = o.is_multi_user;
     c.preview_size = o.preview_size;
     c.front_end_root = o.front_end_root;
+    c.templates_root = o.templates_root;
+    c.docs_root = o.docs_root;
+    c.are_packs_off = o.are_packs_off;
+    c.packs_on = o.packs_on;
     c.argc = argc;
     c.argv = argv;
     code = RG_EXIT_FAILED;
@@ -741,6 +824,8 @@ int rg_cli_serve(int argc, char **argv)
     rg_models_set_executor(models, executor);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    if (*no_effect)
+        rg_cli_say("taken, but without effect here (docs/comfyui-api.md): %s", no_effect);
     running_server = server;
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
