@@ -141,6 +141,12 @@ static bool to_number(struct json_object *v, double *out)
     return isfinite(*out);
 }
 
+/* Something that keys can be looked for in; what Python cannot look into is an error there, too. */
+static bool is_container(struct json_object *v)
+{
+    return json_object_is_type(v, json_type_object) || json_object_is_type(v, json_type_array) || json_object_is_type(v, json_type_string);
+}
+
 static void post_prompt(rg_request *r, void *user)
 {
     rg_comfy *f = user;
@@ -159,7 +165,7 @@ static void post_prompt(rg_request *r, void *user)
         return;
     }
     rg_ctx_reset(c);
-    if (!rg_request_json(r, &body) || !(json_object_is_type(body, json_type_object) || json_object_is_type(body, json_type_array))) {
+    if (!rg_request_json(r, &body) || !is_container(body)) {
         rg_respond_error(r, 500);
         goto done;
     }
@@ -309,6 +315,17 @@ static void write_item(rg_text *t, const rg_job *job)
     json_object_put(request);
 }
 
+/* The body of POST /queue and /history: {"clear": true}, {"delete": [ids]}. False: answered. */
+static bool read_wishes(rg_request *r, struct json_object **body)
+{
+    if (rg_request_json(r, body) && is_container(*body) && (!json_object_object_get_ex(*body, "delete", NULL) || is_container(comfy_get(*body, "delete"))))
+        return true;
+    json_object_put(*body);
+    *body = NULL;
+    rg_respond_error(r, 500);
+    return false;
+}
+
 /* ---- /queue ---------------------------------------------------------------------------------------------------------------------------- */
 
 static void get_queue(rg_request *r, void *user)
@@ -341,11 +358,8 @@ static void post_queue(rg_request *r, void *user)
     rg_comfy *f = user;
     struct json_object *body = NULL, *ids;
 
-    if (!rg_request_json(r, &body) || !json_object_is_type(body, json_type_object)) {
-        json_object_put(body);
-        rg_respond_error(r, 500);
+    if (!read_wishes(r, &body))
         return;
-    }
     if (comfy_get_bool(body, "clear")) {
         rg_executor_cancel_waiting(f->executor);
         comfy_send_status(f);
@@ -457,11 +471,8 @@ static void post_history(rg_request *r, void *user)
     rg_comfy *f = user;
     struct json_object *body = NULL, *ids;
 
-    if (!rg_request_json(r, &body) || !json_object_is_type(body, json_type_object)) {
-        json_object_put(body);
-        rg_respond_error(r, 500);
+    if (!read_wishes(r, &body))
         return;
-    }
     if (comfy_get_bool(body, "clear"))
         rg_queue_forget(f->queue, NULL);
     ids = comfy_get(body, "delete");
@@ -481,7 +492,7 @@ static void post_interrupt(rg_request *r, void *user)
     const char *id;
     char running[256];
 
-    if (rg_request_json(r, &body) && body && !json_object_is_type(body, json_type_object)) {
+    if (rg_request_json(r, &body) && !json_object_is_type(body, json_type_object)) {
         json_object_put(body);
         rg_respond_error(r, 500);
         return;

@@ -69,13 +69,24 @@ bool socket_begin(conn *c, rg_request *r)
     unsigned char digest[20];
     rg_text t = { 0 };
 
-    if (!has_word(rg_request_header(r, "upgrade"), "websocket") || !has_word(rg_request_header(r, "connection"), "upgrade")) {
-        rg_respond_text(r, 400, "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\".");
+    const char *upgrade = rg_request_header(r, "upgrade"), *connection = rg_request_header(r, "connection");
+    char nonce[24];
+
+    if (!has_word(upgrade, "websocket")) {
+        rg_respond_text(r, 400, "No WebSocket UPGRADE hdr: %s\n Can \"Upgrade\" only to \"WebSocket\".", upgrade ? upgrade : "None");
         return false;
     }
-    if (!version || strcmp(version, "13") || !key || strlen(key) != 24) {
+    if (!has_word(connection, "upgrade")) {
+        rg_respond_text(r, 400, "No CONNECTION upgrade hdr: %s", connection ? connection : "None");
+        return false;
+    }
+    if (!version || (strcmp(version, "13") && strcmp(version, "8") && strcmp(version, "7"))) {  /* 7 and 8: drafts with the same frames */
         rg_respond_header(r, "Sec-WebSocket-Version", "13");
-        rg_respond_text(r, 400, "Unsupported version or key of the WebSocket handshake");
+        rg_respond_text(r, 400, "Unsupported version: %s", version ? version : "");
+        return false;
+    }
+    if (!key || strlen(key) != 24 || lws_b64_decode_string(key, nonce, sizeof(nonce)) != 16) {
+        rg_respond_text(r, 400, key ? "Handshake error: '%s'" : "Handshake error: None", key);
         return false;
     }
     snprintf(joined, sizeof(joined), "%s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
