@@ -212,8 +212,7 @@ int rg_json_parse(rg_ctx *c, const char *text, size_t n_bytes, struct json_objec
     return ret < 0 ? rg_fail(c, ret, "not JSON: %s", error) : 0;
 }
 
-/* Takes over json, also on failure. */
-static int new_prompt(rg_ctx *c, struct json_object *json, rg_prompt **out)
+int rg_prompt_take_json(rg_ctx *c, struct json_object *json, rg_prompt **out)
 {
     struct json_object *workflow = NULL;
     rg_prompt *p = NULL;
@@ -249,7 +248,7 @@ int rg_prompt_parse(rg_ctx *c, const char *text, size_t n_bytes, rg_prompt **out
     struct json_object *json = NULL;
     const int ret = rg_json_parse(c, text, n_bytes, &json);
 
-    return ret < 0 ? ret : new_prompt(c, json, out);
+    return ret < 0 ? ret : rg_prompt_take_json(c, json, out);
 }
 
 int rg_prompt_from_json(rg_ctx *c, struct json_object *json, rg_prompt **out)
@@ -258,7 +257,7 @@ int rg_prompt_from_json(rg_ctx *c, struct json_object *json, rg_prompt **out)
 
     if (json && json_object_deep_copy(json, &copy, NULL) < 0)
         return rg_fail(c, RG_ERR_NOMEM, "no memory for a workflow");
-    return new_prompt(c, copy, out);
+    return rg_prompt_take_json(c, copy, out);
 }
 
 void rg_prompt_free(rg_prompt *p)

@@ -27,10 +27,11 @@ int rg_prompt_parse(rg_ctx *c, const char *text, size_t n_bytes, rg_prompt **out
 
 /*
  * The two halves of it: text to JSON under those limits (*out is the caller's: json_object_put(); NULL is the value null), and JSON
- * to a prompt, which copies it.
+ * to a prompt, which copies it, or takes it over (also on failure): then it must be nobody else's, because validation changes it.
  */
 int rg_json_parse(rg_ctx *c, const char *text, size_t n_bytes, struct json_object **out);
 int rg_prompt_from_json(rg_ctx *c, struct json_object *json, rg_prompt **out);
+int rg_prompt_take_json(rg_ctx *c, struct json_object *json, rg_prompt **out);
 void rg_prompt_free(rg_prompt *p);
 
 /*

@@ -172,6 +172,25 @@ static void send_blocked(rg_comfy *f, const rg_job *job, const rg_event *e)
     send_event(f, job, "execution_error", data, true);
 }
 
+/* For each node of each run: written without an object in between. */
+static void send_executing(rg_comfy *f, const rg_job *job, const rg_event *e)
+{
+    rg_text t = { 0 };
+
+    if (!job->client_id || !atomic_load(&f->n_sockets))
+        return;
+    rg_text_add(&t, "{\"type\": \"executing\", \"data\": {\"node\": ");
+    rg_json_write_string(&t, e->node_id);
+    rg_text_add(&t, ", \"display_node\": ");
+    rg_json_write_string(&t, e->display_id);
+    rg_text_add(&t, ", \"prompt_id\": ");
+    rg_json_write_string(&t, job->id);
+    rg_text_add(&t, "}}");
+    if (!t.is_failed)
+        rg_server_send(f->server, job->client_id, RG_SEND_ALL, false, t.data, t.n_bytes);
+    rg_text_release(&t);
+}
+
 static void on_run(rg_comfy *f, const rg_job_event *j)
 {
     const rg_job *job = j->job;
@@ -184,11 +203,7 @@ static void on_run(rg_comfy *f, const rg_job_event *j)
         break;
     case RG_EVENT_EXECUTING:
         set_running(f, job->client_id, e->display_id);
-        data = json_object_new_object();
-        put_string(data, "node", e->node_id);
-        put_string(data, "display_node", e->display_id);
-        put_string(data, "prompt_id", job->id);
-        send_event(f, job, "executing", data, false);
+        send_executing(f, job, e);
         break;
     case RG_EVENT_PROGRESS:
         on_progress(f, job, e);

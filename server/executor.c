@@ -10,6 +10,17 @@
 #include "engine/weights/store.h"
 #include "graph/json_text.h"
 
+/* A job's prompt as it was validated when it came. */
+typedef struct prepared {
+    struct prepared *next;
+    rg_prompt *prompt;
+    struct json_object *request;
+    int n_nodes;
+    char id[];
+} prepared;
+
+enum { MAX_PREPARED_NODES = 20000 };
+
 struct rg_executor {
     rg_executor_options options;
     rg_cache *cache;
@@ -19,6 +30,8 @@ struct rg_executor {
     pthread_mutex_t lock;               /* all below */
     const char *running;                /* id of the job at hand, NULL: none */
     char *cancel_next;                  /* id of a job that was pulled, but not yet `running`, when somebody wanted it cancelled */
+    prepared *prepared, **prepared_end; /* oldest first: the order in which most are run */
+    int n_prepared_nodes;
     bool is_stopping, is_unload_wanted, is_forget_wanted, is_cancel_wanted;
     double load_seconds, compute_seconds, wait_seconds;
     int64_t n_run, n_cached;
@@ -31,7 +44,7 @@ typedef struct job_run {
     rg_executor *x;
     const rg_job *job;
     rg_prompt *prompt;
-    struct json_object *outputs, *meta, *messages, *files, *executed;
+    struct json_object *outputs, *meta, *messages, *files;
     rg_job_seconds seconds;
     double node_started;                /* the node that runs now; 0: none */
     char failed_text[1400];             /* "node 8 (KSampler): ..." once something has failed */
@@ -103,18 +116,13 @@ static void collect_output(job_run *run, const rg_event *e)
 static void count_node(job_run *run, const rg_event *e)
 {
     rg_executor *x = run->x;
-    const rg_node *node = rg_node_find(e->class_type);
-    const bool is_load = node && node->category && strstr(node->category, "loaders");
     int i = 0;
 
-    if (is_load)
-        run->seconds.load += e->seconds;
-    else
-        run->seconds.compute += e->seconds;
     pthread_mutex_lock(&x->lock);
-    while (i < x->n_classes && strcmp(x->classes[i].class_type, e->class_type))
+    while (i < x->n_classes && x->classes[i].class_type != e->class_type)       /* a descriptor's own text */
         i++;
-    if (i == x->n_classes && node) {
+    if (i == x->n_classes) {
+        const rg_node *node = rg_node_find(e->class_type);
         if (x->n_classes == x->classes_capacity) {
             const int larger = x->classes_capacity ? 2 * x->classes_capacity : 32;
             rg_class_seconds *grown = rg_realloc(x->classes, (size_t)larger * sizeof *grown);
@@ -124,13 +132,18 @@ static void count_node(job_run *run, const rg_event *e)
             }
         }
         if (x->n_classes < x->classes_capacity)
-            x->classes[x->n_classes++] = (rg_class_seconds){ .class_type = node->class_type };
+            x->classes[x->n_classes++] = (rg_class_seconds){ .class_type = e->class_type,
+                                                             .is_load = node && node->category && strstr(node->category, "loaders") };
     }
     if (i < x->n_classes) {
         x->classes[i].n_runs += !e->is_cached;
         x->classes[i].n_cached += e->is_cached;
         x->classes[i].seconds += e->seconds;
     }
+    if (i < x->n_classes && x->classes[i].is_load)
+        run->seconds.load += e->seconds;
+    else
+        run->seconds.compute += e->seconds;
     x->n_run += !e->is_cached;
     x->n_cached += e->is_cached;
     pthread_mutex_unlock(&x->lock);
@@ -151,7 +164,10 @@ static struct json_object *message_data(const job_run *run, const rg_event *e)
     if (e->kind == RG_EVENT_ERROR || e->kind == RG_EVENT_INTERRUPTED) {
         add_text(d, "node_id", e->node_id);
         add_text(d, "node_type", e->class_type);
-        json_object_object_add(d, "executed", json_object_get(run->executed));
+        struct json_object *executed = json_object_new_array();
+        for (int i = 0; i < e->n_ids; i++)
+            json_object_array_add(executed, json_object_new_string(e->ids[i]));
+        json_object_object_add(d, "executed", executed);
     }
     if (e->kind == RG_EVENT_ERROR) {
         struct json_object *all = json_object_new_array();
@@ -193,8 +209,6 @@ static void on_event(void *user, const rg_event *e)
         run->node_started = 0;
         if (e->ui)
             collect_output(run, e);
-        if (!e->is_cached)
-            json_object_array_add(run->executed, json_object_new_string(e->node_id));
         break;
     case RG_EVENT_PROGRESS_STATE:
     case RG_EVENT_BLOCKED:
@@ -219,6 +233,73 @@ static void on_event(void *user, const rg_event *e)
         json_object_array_add(run->messages, pair);
     }
     notify(run, out);
+}
+
+/* ---- jobs that need no reading ------------------------------------------------------------------------------------------ */
+
+static void prepared_free(prepared *p)
+{
+    rg_prompt_free(p->prompt);
+    json_object_put(p->request);
+    rg_free(p);
+}
+
+void rg_executor_prepare(rg_executor *x, const char *id, rg_prompt *prompt, struct json_object *request)
+{
+    prepared *p = rg_malloc(sizeof *p + strlen(id) + 1);
+
+    if (!p) {
+        rg_prompt_free(prompt);
+        json_object_put(request);
+        return;
+    }
+    *p = (prepared){ .prompt = prompt, .request = request, .n_nodes = rg_prompt_n_nodes(prompt) + 1 };
+    strcpy(p->id, id);
+    pthread_mutex_lock(&x->lock);
+    const bool has_room = x->n_prepared_nodes + p->n_nodes <= MAX_PREPARED_NODES;
+    if (has_room) {
+        *x->prepared_end = p;
+        x->prepared_end = &p->next;
+        x->n_prepared_nodes += p->n_nodes;
+    }
+    pthread_mutex_unlock(&x->lock);
+    if (!has_room)
+        prepared_free(p);
+}
+
+/* NULL: there is none. */
+static prepared *take_prepared(rg_executor *x, const char *id)
+{
+    prepared *p = NULL;
+
+    pthread_mutex_lock(&x->lock);
+    for (prepared **at = &x->prepared; *at && !p; ) {
+        if (strcmp((*at)->id, id)) {
+            at = &(*at)->next;
+            continue;
+        }
+        p = *at;
+        x->n_prepared_nodes -= p->n_nodes;
+        if (!(*at = p->next))
+            x->prepared_end = at;
+    }
+    pthread_mutex_unlock(&x->lock);
+    return p;
+}
+
+/* Nothing waits: what is left belongs to jobs that were taken out of the queue. */
+static void forget_prepared(rg_executor *x)
+{
+    pthread_mutex_lock(&x->lock);
+    prepared *p = x->prepared;
+    x->prepared = NULL;
+    x->prepared_end = &x->prepared;
+    x->n_prepared_nodes = 0;
+    pthread_mutex_unlock(&x->lock);
+    for (prepared *next; p; p = next) {
+        next = p->next;
+        prepared_free(p);
+    }
 }
 
 /* ---- one job ------------------------------------------------------------------------------------------------------------- */
@@ -282,13 +363,22 @@ static int execute(job_run *run)
     int n_ids = 0, n_texts = 0, ret;
 
     rg_ctx_reset(c);
+    prepared *ready = take_prepared(x, run->job->id);
+    if (ready) {
+        request = ready->request;
+        run->prompt = ready->prompt;
+        rg_free(ready);
+        goto ready;
+    }
     if ((ret = rg_json_parse(c, run->job->request, strlen(run->job->request), &request)) < 0)
         goto outside;
     if (!json_object_object_get_ex(request, "prompt", &graph)) {
         ret = rg_fail(c, RG_ERR_FORMAT, "the stored request holds no workflow");
         goto outside;
     }
-    if ((ret = rg_prompt_from_json(c, graph, &run->prompt)) < 0)
+    json_object_get(graph);             /* out of the request: the prompt's alone */
+    json_object_object_del(request, "prompt");
+    if ((ret = rg_prompt_take_json(c, graph, &run->prompt)) < 0)
         goto outside;
     if (json_object_object_get_ex(request, "targets", &targets) && json_object_is_type(targets, json_type_array)) {
         n_ids = (int)json_object_array_length(targets);
@@ -304,6 +394,7 @@ static int execute(job_run *run)
         fail_outside(run, ret);
         goto done;
     }
+ready:
     texts = pnginfo(request, &keys, &n_texts);
     const rg_run options = { .ctx = c, .env = x->options.env, .cache = x->cache, .listener = on_event, .listener_user = run,
                              .extra_keys = keys, .extra_texts = (const char *const *)texts, .n_extra = n_texts };
@@ -349,7 +440,7 @@ static char *result_text(const job_run *run, rg_job_state state, const char *err
 static void run_job(rg_executor *x, const rg_job *job)
 {
     job_run run = { .x = x, .job = job, .outputs = json_object_new_object(), .meta = json_object_new_object(),
-                    .messages = json_object_new_array(), .files = json_object_new_array(), .executed = json_object_new_array() };
+                    .messages = json_object_new_array(), .files = json_object_new_array() };
     bool is_put_back;
 
     run.seconds.wait = job->started > job->created ? job->started - job->created : 0;
@@ -388,7 +479,6 @@ static void run_job(rg_executor *x, const rg_job *job)
     json_object_put(run.meta);
     json_object_put(run.messages);
     json_object_put(run.files);
-    json_object_put(run.executed);
 }
 
 /* Between jobs: what POST /free asked for, or a model file that has changed. */
@@ -422,8 +512,10 @@ static void *thread_main(void *arg)
         free_memory(x);
         /* a short wait, so that a wish to free memory is heard soon */
         rg_job *job = rg_queue_pull(x->options.queue, 0.5);
-        if (!job)
+        if (!job) {
+            forget_prepared(x);
             continue;
+        }
         free_memory(x);                 /* asked for while it waited: a job sent afterwards must not see what was to go */
         pthread_mutex_lock(&x->lock);
         x->is_cancel_wanted = x->cancel_next && !strcmp(x->cancel_next, job->id);
@@ -445,6 +537,7 @@ rg_executor *rg_executor_start(const rg_executor_options *o)
     if (!x)
         return NULL;
     x->options = *o;
+    x->prepared_end = &x->prepared;
     pthread_mutex_init(&x->lock, NULL);
     if (!o->is_cache_off)
         x->cache = o->cache_entries ? rg_cache_new_lru(o->cache_entries) : rg_cache_new();
@@ -470,6 +563,7 @@ void rg_executor_stop(rg_executor *x)
     rg_queue_wake(x->options.queue);
     pthread_join(x->thread, NULL);
     x->options.ctx->cancel = NULL;
+    forget_prepared(x);
     rg_cache_free(x->cache);
     rg_free(x->classes);
     rg_free(x->cancel_next);

@@ -64,6 +64,13 @@ rg_executor *rg_executor_start(const rg_executor_options *o);
 void rg_executor_stop(rg_executor *x);
 
 /*
+ * For a job that was pushed just now: its prompt as validated, and its request as parsed, so that they need not be made again from the
+ * stored text when its turn comes. Taken over; from any thread, but nobody else may hold any part of them. Let go of when there is no
+ * room (some 20,000 nodes in all): the text is still there.
+ */
+void rg_executor_prepare(rg_executor *x, const char *id, rg_prompt *prompt, struct json_object *request);
+
+/*
  * Cancel a job wherever it is: taken out of the queue, or stopped within one step.
  *   id       NULL: whatever runs now (ComfyUI's POST /interrupt)
  *   returns  0; RG_ERR_NOT_FOUND when no such job waits or runs
@@ -80,6 +87,7 @@ void rg_executor_free_memory(rg_executor *x, bool unload_models, bool forget_res
 /* Totals since the start, for /metrics. */
 typedef struct rg_class_seconds {
     const char *class_type;             /* static */
+    bool is_load;                       /* its seconds count as loading */
     int64_t n_runs, n_cached;
     double seconds;
 } rg_class_seconds;

@@ -406,14 +406,11 @@ static job_log *new_log(rg_service *s, const char *id)
     return l;
 }
 
-/* Takes data over; s->lock is held. */
-static void log_event(job_log *l, const char *name, struct json_object *data)
+/* json is the event's data as text; s->lock is held. */
+static void log_text(job_log *l, const char *name, const char *json)
 {
-    char *json = rg_json_dump(data, 0);
-    char *event = json ? rg_asprintf("id: %lld-%d\nevent: %s\ndata: %s\n\n", l->epoch, l->first + l->n_events, name, json) : NULL;
+    char *event = rg_asprintf("id: %lld-%d\nevent: %s\ndata: %s\n\n", l->epoch, l->first + l->n_events, name, json);
 
-    rg_free(json);
-    json_object_put(data);
     if (!event)
         return;
     for (int i = 0; i < l->n_streams; i++)
@@ -438,12 +435,15 @@ static void log_event(job_log *l, const char *name, struct json_object *data)
     l->events[l->n_events++] = event;
 }
 
-static struct json_object *state_data(const char *state)
+/* Takes data over; s->lock is held. */
+static void log_event(job_log *l, const char *name, struct json_object *data)
 {
-    struct json_object *o = json_object_new_object();
+    char *json = rg_json_dump(data, 0);
 
-    add_text(o, "state", state);
-    return o;
+    if (json)
+        log_text(l, name, json);
+    rg_free(json);
+    json_object_put(data);
 }
 
 /* A comment to every stream, so that nothing between here and a client takes it for dead. */
@@ -459,34 +459,38 @@ void jobs_keep_alive(rg_service *s)
 
 void jobs_on_job(rg_service *s, const rg_job_event *e)
 {
-    struct json_object *data = NULL;
-    rg_job ended;
+    struct json_object *data;
+    rg_text t = { 0 };
 
-    if (e->kind == RG_JOB_EVENT_ENDED) {            /* before the lock, which service_job_json() takes too */
-        ended = *e->job;
-        ended.state = e->state;
-        ended.result = (char *)e->result;
-        ended.error = (char *)e->error;
-        ended.ended = (double)time(NULL);
-        data = service_job_json(s, &ended);
-    }
     pthread_mutex_lock(&s->lock);
     job_log *l = find_log(s, e->job->id);
     if (!l)
         l = new_log(s, e->job->id);
     if (!l) {
-        json_object_put(data);
     } else if (e->kind == RG_JOB_EVENT_STARTED) {
-        log_event(l, "state", state_data("running"));
+        log_text(l, "state", "{\"state\": \"running\"}");
     } else if (e->kind == RG_JOB_EVENT_ENDED) {
-        log_event(l, "end", data);
+        if (l->n_streams) {
+            rg_job ended = *e->job;
+            ended.state = e->state;
+            ended.result = (char *)e->result;
+            ended.error = (char *)e->error;
+            ended.ended = (double)time(NULL);
+            log_event(l, "end", service_job_json(s, &ended));
+        } else {
+            l->is_end_stored = true;    /* nobody listens: whoever asks later gets it from the store */
+        }
         l->is_ended = true;
         end_streams(l);
     } else if (e->e->kind == RG_EVENT_EXECUTING && e->e->node_id) {
-        data = json_object_new_object();
-        add_text(data, "node", e->e->node_id);
-        add_text(data, "class_type", e->e->class_type);
-        log_event(l, "node", data);
+        rg_text_add(&t, "{\"node\": ");         /* for each node of each run: written without an object in between */
+        rg_json_write_string(&t, e->e->node_id);
+        rg_text_add(&t, ", \"class_type\": ");
+        rg_json_write_string(&t, e->e->class_type);
+        rg_text_add(&t, "}");
+        if (!t.is_failed)
+            log_text(l, "node", t.data);
+        rg_text_release(&t);
     } else if (e->e->kind == RG_EVENT_PROGRESS) {
         data = json_object_new_object();
         add_text(data, "node", e->e->node_id);
@@ -558,9 +562,20 @@ static void get_events(rg_request *r, void *user)
     const bool is_over = !l || l->is_ended || rg_request_is_gone(r);
     if (!is_over)
         l->streams[l->n_streams++] = r;
+    const int end_id = l && l->is_end_stored && l->first + l->n_events > last ? l->first + l->n_events : 0;
+    const long long epoch = l ? l->epoch : 0;
     pthread_mutex_unlock(&s->lock);
-    if (!l && last_text) {
-        char *json = rg_json_dump(now, 0), *event = json ? rg_asprintf("event: end\ndata: %s\n\n", json) : NULL;
+    if (end_id && j->state < RG_JOB_DONE) {         /* it ended while it was looked at */
+        rg_job *ended = rg_queue_get(s->queue, j->id);
+        json_object_put(now);
+        now = service_job_json(s, ended ? ended : j);
+        rg_job_free(ended);
+    }
+    if ((!l && last_text) || end_id) {
+        char *json = rg_json_dump(now, 0), id[60] = "";
+        if (end_id)
+            snprintf(id, sizeof id, "id: %lld-%d\n", epoch, end_id);
+        char *event = json ? rg_asprintf("%sevent: end\ndata: %s\n\n", id, json) : NULL;
         if (event)
             rg_stream_send(r, event, strlen(event));
         rg_free(event);

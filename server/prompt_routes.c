@@ -31,6 +31,8 @@ static void refuse(rg_request *r, int status, const char *type, const char *mess
 typedef struct pushing {
     rg_comfy *comfy;
     rg_request *request;
+    rg_prompt *prompt;                  /* for the executor, once the job has its id */
+    struct json_object *stored;
     char *node_errors;
     bool is_float;                      /* the client gave a number: it comes back as a float */
 } pushing;
@@ -53,6 +55,12 @@ static void on_pushed(void *user, int code, const char *id, double number)
     pushing *p = user;
     char n[40];
 
+    if (code == 0) {
+        rg_executor_prepare(p->comfy->executor, id, p->prompt, p->stored);
+    } else {
+        rg_prompt_free(p->prompt);
+        json_object_put(p->stored);
+    }
     if (code == 0) {
         struct json_object *s = json_object_new_string(id);
         char *id_text = rg_json_dump(s, 0);
@@ -185,7 +193,9 @@ static void post_prompt(rg_request *r, void *user)
         refuse(r, 400, "prompt_no_outputs", "Prompt has no outputs", "");
         goto done;
     }
-    if ((ret = rg_prompt_from_json(c, graph, &p)) < 0) {
+    json_object_get(graph);             /* out of the body: the prompt's alone */
+    json_object_object_del(body, "prompt");
+    if ((ret = rg_prompt_take_json(c, graph, &p)) < 0) {
         if (ret == RG_ERR_UNSUPPORTED)
             refuse(r, 400, "invalid_prompt", c->message, "");
         else
@@ -256,6 +266,13 @@ static void post_prompt(rg_request *r, void *user)
     job.id = id;
     job.request = text;
     job.client_id = client_id;
+    /* prompt and request go on to other threads, which may be at work on them before the push returns: nothing here holds a part */
+    push->prompt = p;
+    push->stored = request;
+    json_object_put(answer);
+    json_object_put(body);
+    p = NULL;
+    request = answer = body = NULL;
     rg_request_hold(r, NULL, NULL);
     if (rg_queue_push(f->queue, &job, on_pushed, push) < 0)
         on_pushed(push, RG_ERR_NOMEM, NULL, 0);

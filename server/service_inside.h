@@ -57,7 +57,7 @@ typedef struct job_log {
     long long epoch;                    /* of this process: ids of another's events mean nothing here */
     char **events;                      /* whole SSE events; event i has id EPOCH-(first + i) */
     int n_events, capacity, first;
-    bool is_ended;
+    bool is_ended, is_end_stored;       /* its "end" is not among the events: made from the store when it is wanted */
     rg_request *streams[16];
     int n_streams;
 } job_log;
