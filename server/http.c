@@ -2,8 +2,8 @@
  * Connections: what arrives becomes requests, what handlers answer goes out. One request at a time per connection; bytes of the
  * next wait. Output is a list of pieces, so that a file is read as the client takes it and a broadcast is stored once.
  *
- * Limits against slow or greedy clients: a head within 30 s, a body that gets on every 60 s and at 1 KiB/s on the whole, output that
- * gets on every 60 s, 75 s of idleness between requests, no next request before the answers to the last ones are mostly read, and
+ * Limits against slow or greedy clients: output, and a body, that get on every 60 s (client_seconds), a body at 1 KiB/s on the
+ * whole, a head in half that time, idleness between requests of a quarter more, no next request before the answers to the last ones are mostly read, and
  * so much memory for what all clients have sent, and for what they do not read.
  */
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include "engine/core/ctx.h"
 #include "server/conn.h"
 
-enum { WRITE_PIECE = 65536, MAX_WAITING_INPUT = 65536, HEAD_SECONDS = 30, IDLE_SECONDS = 75, STALL_SECONDS = 60, DRAIN_SECONDS = 2,
+enum { WRITE_PIECE = 65536, MAX_WAITING_INPUT = 65536, DRAIN_SECONDS = 2, CLIENT_SECONDS = 60,
        MAX_WAITING_OUTPUT = 262144, LEAST_BYTES_PER_SECOND = 1024 };
 
 typedef struct post {
@@ -792,23 +792,27 @@ static bool is_slow_body(const conn *c, double now)
 {
     const double seconds = now - c->body_since;
 
-    return seconds > STALL_SECONDS && (!c->request || (double)c->request->n_received < seconds * LEAST_BYTES_PER_SECOND);
+    return seconds > c->server->options.client_seconds && (!c->request || (double)c->request->n_received < seconds * LEAST_BYTES_PER_SECOND);
 }
 
 /* Once a second: who has waited too long? */
 static void on_timer(lws_sorted_usec_list_t *timer)
 {
     rg_server *s = lws_container_of(timer, rg_server, timer);
-    const double now = rg_server_now();
+    const double now = rg_server_now(), limit = s->options.client_seconds;
 
     for (conn *c = s->conns, *next; c; c = next) {
         next = c->next;
         const double waited = now - c->since;
-        if ((c->out_first && waited > STALL_SECONDS) || (c->state == CONN_BODY && waited > STALL_SECONDS) ||
-            (c->state == CONN_UPLOAD && !c->is_paused && waited > STALL_SECONDS) ||
+        if (c->out_first && waited > limit) {   /* what it did not read would stay in the kernel for minutes: a reset, no end */
+            const struct linger cut = { 1, 0 };
+            setsockopt(lws_get_socket_fd(c->wsi), SOL_SOCKET, SO_LINGER, &cut, sizeof cut);
+            conn_kill(c);
+        }
+        if ((c->state == CONN_BODY && (waited > limit || is_slow_body(c, now))) ||
+            (c->state == CONN_UPLOAD && !c->is_paused && waited > limit) ||
             (c->state == CONN_DRAIN && !c->out_first && waited > DRAIN_SECONDS) ||
-            (c->state == CONN_BODY && is_slow_body(c, now)) ||
-            (c->state == CONN_HEAD && !c->out_first && waited > (c->n_in || !c->had_request ? HEAD_SECONDS : IDLE_SECONDS)))
+            (c->state == CONN_HEAD && !c->out_first && waited > (c->n_in || !c->had_request ? 0.5 : 1.25) * limit))
             conn_kill(c);
     }
     if (!atomic_load(&s->is_stopping))
@@ -850,6 +854,8 @@ rg_server *rg_server_new(const rg_server_options *o, char *error, size_t error_s
         snprintf(error, error_size, "%s: %s", o->static_root, strerror(errno));
         goto failed;
     }
+    if (!(s->options.client_seconds > 0))
+        s->options.client_seconds = CLIENT_SECONDS;
     listen_set_limits(s);
     info.user = s;
     if (o->tls_cert)

@@ -31,6 +31,7 @@ typedef struct rg_server_options {
     int port;                           /* 0: any free one, see rg_server_port() */
     size_t max_body_bytes;              /* more is 413 */
     size_t max_memory_bytes;            /* for what all clients have sent, and again for answers not read: more is 503; 0: 1 GiB, or four bodies */
+    double client_seconds;              /* one that neither sends nor reads what it should for so long is closed; 0: 60 */
     int max_connections;                /* more are refused with 503; 0: 4096, or what the limit of open files leaves */
     int max_connections_per_address;    /* 0: a quarter of these, loopback addresses excepted */
     const char *cors_origin;            /* NULL: the origin guard; else CORS headers for this origin, and no guard */

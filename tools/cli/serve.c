@@ -33,6 +33,7 @@ static const char usage[] =
     "                       [--max-upload-size MB] [--tls-key FILE --tls-cert FILE] [--multi-user]\n"
     "                       [--models-quota SIZE] [--max-model-size SIZE] [--keep-uploads HOURS]\n"
     "                       [--max-connections N] [--max-connections-per-address N] [--max-request-memory MB]\n"
+    "                       [--client-timeout SECONDS]\n"
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
     "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
@@ -51,7 +52,7 @@ enum { MAX_LIST = 64 };
 typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
         *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout,
-        *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry;
+        *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry, *client_timeout;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, is_webhook_private, help;
     const char *templates_root, *docs_root, *packs_on[MAX_LIST + 1];
@@ -90,6 +91,7 @@ static const flag table[] = {
     { "--front-end-root", TEXT, F(front_end_root) }, { "--enable-cors-header", MAYBE, F(cors), "*" },
     { "--max-upload-size", TEXT, F(max_upload) }, { "--tls-keyfile", TEXT, F(tls_key) }, { "--tls-certfile", TEXT, F(tls_cert) },
     { "--tls-key", TEXT, F(tls_key) }, { "--tls-cert", TEXT, F(tls_cert) }, { "--max-request-memory", TEXT, F(max_memory) },
+    { "--client-timeout", TEXT, F(client_timeout) },
     { "--max-connections", NUMBER, F(max_connections) }, { "--max-connections-per-address", NUMBER, F(max_per_address) },
     { "--multi-user", FLAG, F(is_multi_user) }, { "--preview-method", TEXT, F(preview_method) },
     { "--preview-size", NUMBER, F(preview_size) }, { "--disable-metadata", FLAG, F(is_metadata_off) },
@@ -678,7 +680,7 @@ int rg_cli_serve(int argc, char **argv)
     rg_models *models = NULL;
     rg_models_options m = { .has_quota = o.models_quota != NULL };
     struct listeners heard;
-    double price = 0, timeout = 0, max_memory = 0, keep_hours = 0, webhook_retry = 0;
+    double price = 0, timeout = 0, max_memory = 0, keep_hours = 0, webhook_retry = 0, client_seconds = 0;
     char *webhook_secret = NULL;
     char data_flows[PATH_MAX], own_models[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
@@ -703,7 +705,7 @@ int rg_cli_serve(int argc, char **argv)
     if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout) ||
         set_positive("--max-request-memory", o.max_memory, &max_memory) || set_positive("--keep-uploads", o.keep_uploads, &keep_hours) ||
         set_size("--models-quota", o.models_quota, &m.quota_bytes) || set_size("--max-model-size", o.max_model, &m.max_file_bytes) ||
-        set_positive("--webhook-retry", o.webhook_retry, &webhook_retry))
+        set_positive("--webhook-retry", o.webhook_retry, &webhook_retry) || set_positive("--client-timeout", o.client_timeout, &client_seconds))
         return code;
     if (o.webhook_secret_file) {
         if (!(webhook_secret = read_line_file("--webhook-secret-file", o.webhook_secret_file)))
@@ -795,6 +797,7 @@ int rg_cli_serve(int argc, char **argv)
     const rg_server_options s = {
         .listen = o.listen, .port = o.port, .max_body_bytes = c.max_upload_bytes, .cors_origin = o.cors, .keys = keys,
         .max_connections = o.max_connections, .max_connections_per_address = o.max_per_address, .max_memory_bytes = (size_t)(max_memory * 1048576),
+        .client_seconds = client_seconds,
         .tls_cert = o.tls_cert, .tls_key = o.tls_key, .static_root = o.front_end_root, .user = comfy,
         .on_open = rg_comfy_on_open, .on_text = rg_comfy_on_text, .on_close = rg_comfy_on_close,
     };
