@@ -549,16 +549,51 @@ int service_n_outputs(const rg_job *j)
     return n;
 }
 
+/* A PNG without the chunks that hold texts, its pixels untouched; NULL if it is malformed, or no memory. */
+static uint8_t *without_texts(const uint8_t *png, size_t n_png, size_t *n_bytes)
+{
+    static const char *const texts[] = { "tEXt", "zTXt", "iTXt", "eXIf" };
+    uint8_t *out = rg_malloc(n_png);
+    size_t at = 8, n = 8;
+
+    if (out)
+        memcpy(out, png, 8);
+    while (out && at < n_png) {
+        const uint8_t *p = png + at;
+        bool is_text = false;
+        const uint64_t length = n_png - at < 12 ? UINT64_MAX - 12 : (uint64_t)p[0] << 24 | (uint64_t)p[1] << 16 | (uint64_t)p[2] << 8 | p[3];
+        if (length + 12 > n_png - at) {
+            rg_free(out);
+            return NULL;
+        }
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+            is_text |= !memcmp(p + 4, texts[i], 4);
+        if (!is_text) {
+            memcpy(out + n, p, length + 12);
+            n += length + 12;
+        }
+        at += length + 12;
+    }
+    *n_bytes = n;
+    return out;
+}
+
 /* A saved PNG as another kind of picture, without its texts. */
 static int convert_picture(const uint8_t *png, size_t n_png, const char *format, uint8_t **bytes, size_t *n_bytes, char *text, size_t text_size)
 {
-    rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
+    rg_ctx *c;
     rg_picture *p = NULL;
-    int ret = c ? rg_picture_decode(c, png, n_png, &p) : RG_ERR_NOMEM;
+    int ret;
 
-    if (ret == 0 && !strcmp(format, "png"))
-        ret = rg_png_encode(c, p->rgb, p->width, p->height, 3, 4, NULL, 0, bytes, n_bytes);
-    else if (ret == 0 && !strcmp(format, "webp"))
+    if (!strcmp(format, "png")) {
+        if (n_png > 8 && (*bytes = without_texts(png, n_png, n_bytes)))
+            return 0;
+        snprintf(text, text_size, "the file is no PNG any more");
+        return RG_ERR_FORMAT;
+    }
+    c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
+    ret = c ? rg_picture_decode(c, png, n_png, &p) : RG_ERR_NOMEM;
+    if (ret == 0 && !strcmp(format, "webp"))
         ret = rg_webp_encode(c, p->rgb, p->width, p->height, 3, JPEG_QUALITY, false, NULL, 0, bytes, n_bytes);
     else if (ret == 0)
         ret = rg_jpeg_encode(c, p->rgb, p->width, p->height, JPEG_QUALITY, NULL, 0, bytes, n_bytes);
@@ -949,6 +984,7 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     rg_server_route(server, "POST", "/workflow", RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN, post_workflow, s);
     workflow_check_start(s);
     workflow_convert_start(s);
+    openapi_start(s);
     jobs_start(s);
     webhooks_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;

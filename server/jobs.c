@@ -313,6 +313,19 @@ static bool is_known(rg_request *r, const rg_job *j, const char *kind)
     return known && strstr(known, etag);
 }
 
+/* What an endpoint was sent stays out of its pictures unless it is asked for; ComfyUI's clients expect it in theirs. */
+static bool wants_metadata(rg_request *r, const rg_job *j)
+{
+    const char *asked = rg_request_query(r, "metadata");
+
+    if (j->kind == RG_JOB_PROMPT || asked)
+        return !asked || strcmp(asked, "0") != 0;
+    struct json_object *request = json_tokener_parse(j->request);
+    const bool is_wanted = json_object_get_boolean(get(request, "metadata"));
+    json_object_put(request);
+    return is_wanted;
+}
+
 /* As it was saved, as another kind of picture with ?format=, or as a small one with ?width=. */
 static void get_output(rg_request *r, void *user)
 {
@@ -327,6 +340,8 @@ static void get_output(rg_request *r, void *user)
 
     if (!j)
         return;
+    if (!format && !wants_metadata(r, j))
+        format = "png";                 /* a saved PNG without its texts; other files stay as they are */
     if (*end || end == n_text || n < 0 || n > 1 << 20) {
         service_refuse(r, 404, NULL, "outputs are numbered from 0, there is no %s", n_text);
     } else if (j->state < RG_JOB_DONE) {

@@ -161,6 +161,7 @@ void webhooks_start(rg_service *s);     /* its routes and threads */
 void jobs_start(rg_service *s);         /* its routes */
 void workflow_check_start(rg_service *s);
 void workflow_convert_start(rg_service *s);
+void openapi_start(rg_service *s);
 
 /*
  * A body that holds a workflow: JSON in any form, also wrapped ({"workflow": ...}, {"prompt": ...}), a template, a picture that carries

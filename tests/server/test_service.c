@@ -617,6 +617,11 @@ TEST(jobs)
     a = ask("GET", output, NULL, "");
     check_status(&a, 200, "output");
     CHECK(!memcmp(a.body, "\x89PNG", 4));
+    CHECK(!memmem(a.body, a.n_body, "class_type", 10));      /* nothing of the request is in it, */
+    free(a.all);
+    snprintf(output, sizeof output, "%s/outputs/0?metadata=1", other);
+    a = ask("GET", output, NULL, "");
+    CHECK(a.status == 200 && memmem(a.body, a.n_body, "class_type", 10));    /* unless one asks */
     free(a.all);
     snprintf(output, sizeof output, "%s/outputs/0?format=jpeg", other);
     a = ask("GET", output, NULL, "");
