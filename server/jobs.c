@@ -33,7 +33,7 @@ static void add_number(struct json_object *o, const char *key, double v)
 
 /* ---- a job for clients ------------------------------------------------------------------------------------------------------- */
 
-/* What was asked for, for people: the first text that a text encoder of the graph is given, cut to some 300 bytes. NULL: none. */
+/* What was asked for, for people: the first text that a text encoder of the graph is given, cut to some 300 bytes and an ellipsis. NULL: none. */
 static struct json_object *first_text(struct json_object *graph)
 {
     if (!json_object_is_type(graph, json_type_object))
@@ -50,7 +50,10 @@ static struct json_object *first_text(struct json_object *graph)
             while (n && ((unsigned char)s[n] & 0xc0) == 0x80)       /* not inside a character */
                 n--;
         }
-        return json_object_new_string_len(s, (int)n);
+        char *cut = s[n] ? rg_asprintf("%.*s\u2026", (int)n, s) : NULL;
+        struct json_object *made = json_object_new_string(cut ? cut : s);
+        rg_free(cut);
+        return made;
     }
     return NULL;
 }

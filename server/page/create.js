@@ -77,7 +77,7 @@ function makeForm(e) {
 
 // What a finished job of an endpoint offers.
 export const again = (j, close = () => {}) => [
-  h('button', { type: 'button', title: 'Runs the form as it stands now', onclick: () => { close(); keepSeed(j) } }, 'Again with this seed'),
+  h('button', { type: 'button', title: 'Runs the form as it stands now', onclick: () => { close(); keepSeed(j) } }, j.seed === null || j.seed === undefined ? 'Again' : 'Again with this seed'),
   h('button', { type: 'button', onclick: () => { close(); fill(j) } }, 'Open in form'),
   h('button', { type: 'button', onclick: () => saveWorkflow(j) }, 'Workflow')]
 
@@ -85,7 +85,7 @@ export const again = (j, close = () => {}) => [
 function keepSeed(j) {
   const form = forms.get(j.endpoint), f = form && form.fields.find((x) => x.name === 'seed')
   if (!f) { fill(j).then((x) => x && x.run()); return }
-  f.set(j.seed)
+  if (j.seed !== null) f.set(j.seed)
   form.run()
 }
 

@@ -58,7 +58,7 @@ function imageField(s, id, input) {
 
 function grow(e) {
   e.style.height = 'auto'
-  if (e.scrollHeight) e.style.height = Math.min(e.scrollHeight + 2, 400) + 'px'
+  if (e.scrollHeight) e.style.height = Math.min(e.scrollHeight + 2, innerHeight * 0.4) + 'px'
 }
 
 export function field(s) {
@@ -147,10 +147,12 @@ export function field(s) {
   const name = h('label', { for: id }, label, s.required && h('span', { class: 'need', title: 'required' }, '\u00a0*'), span && h('small', {}, ' ', span))
   f.focus = () => (focus || control).focus()
   f.element = s.type === 'boolean' ? h('div', { class: 'field check' }, control, name, hint, error)
-    : h('div', { class: 'field' + (s.long || s.type === 'image' ? ' wide' : '') }, name, extra && extra.tagName === 'BUTTON' ? h('div', { class: 'row' }, control, extra) : control,
+    : h('div', { class: 'field' + (s.long || s.type === 'image' ? ' wide' : isSeed || isBroad(s) ? ' broad' : '') }, name, extra && extra.tagName === 'BUTTON' ? h('div', { class: 'row' }, control, extra) : control,
       extra && extra.tagName === 'DATALIST' && extra, hint, error)
   return f
 }
+
+const isBroad = (s) => s.folder || (s.choices || [s.default]).some((c) => typeof c === 'string' && c.length > 14)
 
 // For comparing: BigInt for whole numbers however long, else the number itself (JavaScript compares the two exactly).
 function BigIntOr(v) {

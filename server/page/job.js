@@ -1,6 +1,6 @@
 // A job as people see it: one card that changes from waiting to running to its pictures, and the larger view of one that is done.
 import { cost, download, get, h, media, plural, post, save, seconds, show, toast, url, when, write } from './base.js'
-import { cancel, extra, isActive, progress, refresh } from './live.js'
+import { cancel, extra, isActive, progress, refresh, state } from './live.js'
 
 export const output = (j, n, width) => url`jobs/${j.id}/outputs/${n}` + (width ? '?width=' + width : '')
 export const nameOf = (j) => j.endpoint || 'workflow'
@@ -63,7 +63,7 @@ export async function saveWorkflow(j) {
 }
 
 // ---- facts: seed, time, cost, ...
-export function facts(j) {
+export function facts(j, isLong) {
   const s = j.seconds || {}, rows = []
   const add = (k, v, long) => v !== undefined && v !== null && v !== '' && rows.push(h('div', {}, h('dt', {}, k), h('dd', { title: long || null }, v)))
   add('Seed', j.seed !== undefined && j.seed !== null ? show(j.seed) : '')
@@ -71,7 +71,7 @@ export function facts(j) {
   if (j.cost_usd !== undefined) add('Cost', cost(j.cost_usd), 'USD ' + j.cost_usd)
   add('Device', j.gpu_type)
   add('Model', j.model)
-  add('Ended', j.ended ? when(j.ended) : '', j.ended && new Date(j.ended * 1000).toLocaleString())
+  if (isLong) add('Ended', j.ended ? when(j.ended) : '', j.ended && new Date(j.ended * 1000).toLocaleString())
   return h('dl', { class: 'facts' }, rows)
 }
 
@@ -79,8 +79,12 @@ const words = { queued: 'Waiting', running: 'Running', done: 'Done', failed: 'Fa
 export const badge = (s) => h('span', { class: 'badge ' + s }, words[s] || s)
 
 export function status(j) {
-  if (j.state === 'queued')
-    return (j.position ? plural(j.position, 'job') + ' before it' : 'next') + (j.estimated_seconds ? ', about ' + seconds(j.estimated_seconds) : '')
+  if (j.state === 'queued') {
+    // the server's estimate is so many mean jobs; what the running one really has left is known better here
+    const left = progress(state.jobs.find((x) => x.state === 'running') || j).left, mean = j.estimated_seconds / (j.position + 1)
+    const about = left === undefined ? j.estimated_seconds : left + (mean || 0) * j.position
+    return (j.position ? plural(j.position, 'job') + ' before it' : 'next') + (about ? ', about ' + seconds(about) : '')
+  }
   if (j.state === 'running') {
     const p = progress(j)
     return [p.node || 'starting', p.steps > 0 && `step ${p.step} of ${p.steps}`, p.left >= 1 && seconds(p.left) + ' left'].filter(Boolean).join(' · ')
@@ -105,6 +109,7 @@ export function card(job, buttons) {
   let shown = '', img
   function update(j) {
     const isOver = !isActive(j)
+    stage.classList.toggle('empty', !isOver && !extra(j.id).preview)
     if (shown !== j.state) {
       shown = j.state
       head.replaceChildren(badge(j.state), line, !isOver ? cancelButton(j) : '')
@@ -132,7 +137,6 @@ export function card(job, buttons) {
       if (img.src !== x.preview) img.src = x.preview
       if (!img.isConnected) stage.replaceChildren(img)
     }
-    stage.classList.toggle('empty', !x.preview)
   }
   update(job)
   return { element: root, update }
@@ -162,7 +166,7 @@ export function open(j, { n = 0, buttons, previous, next, onclose } = {}) {
   const text = h('p', { class: 'prompt' }, j.text || '')
   dialog.append(stage, h('div', { class: 'side' },
     h('div', { class: 'head' }, h('h2', {}, nameOf(j)), h('button', { type: 'button', class: 'plain', 'aria-label': 'Close', onclick: close }, '✕')),
-    text, facts(j), strip, h('p', { class: 'buttons' }, keep, buttons(j, close)),
+    text, facts(j, true), strip, h('p', { class: 'buttons' }, keep, buttons(j, close)),
     previous || next ? h('p', { class: 'pager' }, h('button', { type: 'button', disabled: !previous, onclick: () => step(-9999, previous) }, '← Newer'), h('button', { type: 'button', disabled: !next, onclick: () => step(9999, next) }, 'Older →')) : ''))
   dialog.addEventListener('keydown', (e) => {
     if (e.target.matches('input,textarea,select,video')) return

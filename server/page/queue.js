@@ -44,7 +44,7 @@ function endedRow(j) {
   const s = j.seconds || {}
   const element = h('li', { class: 'ended' }, badge(j.state), label(j),
     h('span', { class: 'line' }, [j.ended && when(j.ended), j.state === 'done' && seconds((s.load || 0) + (s.compute || 0)), j.state === 'done' && cost(j.cost_usd), j.seed !== undefined && j.seed !== null && 'seed ' + show(j.seed)].filter(Boolean).join(' · ')),
-    j.error ? h('p', { class: 'line bad' }, j.error) : '',
+    j.error ? h('p', { class: j.state === 'failed' ? 'line bad' : 'line' }, j.error) : '',
     h('span', { class: 'buttons' }, j.state === 'done' && j.outputs.length ? h('button', { type: 'button', class: 'plain', onclick: () => open(j, { buttons: offers }) }, 'Show') : h('button', { type: 'button', class: 'plain', onclick: () => saveWorkflow(j) }, 'Workflow')))
   return { element, update() {} }
 }

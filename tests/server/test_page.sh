@@ -4,6 +4,7 @@
 command -v curl >/dev/null || { echo "SKIP: no curl"; exit 77; }
 cd "$work"
 
+: >"$work/log"
 "$program" serve --base-directory "$work" --port 0 --cpu 2>"$work/log" >/dev/null &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$work"' EXIT
