@@ -149,6 +149,18 @@ static void list_scripts(struct json_object *list, const char *dir, const char *
         closedir(d);
 }
 
+/* Loaders that ComfyUI's web page cannot do without (server/page/comfy_loaders.js says why). */
+static bool lacks_loader(void)
+{
+    static const char *const loaders[] = { "CheckpointLoaderSimple", "ImageOnlyCheckpointLoader", "LoraLoader", "LoraLoaderModelOnly", "VAELoader",
+                                           "ControlNetLoader", "UNETLoader", "UpscaleModelLoader", "StyleModelLoader", "GLIGENLoader" };
+
+    for (size_t i = 0; i < sizeof(loaders) / sizeof(loaders[0]); i++)
+        if (!rg_node_find(loaders[i]))
+            return true;
+    return false;
+}
+
 static void get_extensions(rg_request *r, void *user)
 {
     rg_comfy *f = user;
@@ -157,6 +169,8 @@ static void get_extensions(rg_request *r, void *user)
 
     if (dir)
         list_scripts(list, dir, "/extensions", 0);
+    if (dir && lacks_loader())
+        json_object_array_add(list, json_object_new_string("/page/comfy_loaders.js"));
     rg_free(dir);
     rg_respond_json(r, 200, list);
 }

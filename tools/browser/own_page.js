@@ -161,6 +161,7 @@ async function main() {
   for (let i = 0; i < 100; i++) all.push(server.post('jobs', { endpoint: 'demo', parameters: { ...quick, seed: i, prompt: i === 99 ? evil + ' a very long prompt'.repeat(60) : 'picture ' + i } }))
   const last = (await Promise.all(all))[99].body.id
   check('a hundred in the queue', await page.until(`$$('.jobs .card').length > 40`))
+  check('none wider than the window', await page.eval('document.scrollingElement.scrollWidth <= innerWidth'))
   await page.shot('queue-100')
   for (let i = 0; i < 1200 && (await server.get('jobs?state=queued&limit=1')).count + (await server.get('jobs?state=running&limit=1')).count; i++) await pause(100)
   const total = (await server.get('jobs?state=done&limit=1000')).count
