@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "server/comfy_inside.h"
 
@@ -246,6 +247,19 @@ static void get_help(rg_request *r, void *user)
     respond_from(r, ((rg_comfy *)user)->options.docs_root);
 }
 
+/* Without --templates-root: the web client's own list if it brings one, else an empty one, for which it would wait for ever. */
+static void get_no_templates(rg_request *r, void *user)
+{
+    rg_comfy *f = user;
+    char *path = rg_asprintf("%s/templates/index.json", f->options.front_end_root);
+
+    if (path && access(path, R_OK) == 0)
+        rg_respond_file(r, path, NULL);
+    else
+        rg_respond_json_text(r, 200, rg_strdup("[]"));
+    rg_free(path);
+}
+
 void comfy_add_pack_routes(rg_comfy *f)
 {
     rg_server *s = f->server;
@@ -255,6 +269,8 @@ void comfy_add_pack_routes(rg_comfy *f)
     rg_server_route(s, "GET", "/api/workflow_templates/{pack}/{file:.*}", RG_ROUTE_NO_TWIN | RG_ROUTE_WORKER, get_template, f);
     if (f->options.templates_root)
         rg_server_route(s, "GET", "/templates/{file:.*}", RG_ROUTE_NO_TWIN | RG_ROUTE_WORKER, get_client_template, f);
+    else if (f->options.front_end_root)
+        rg_server_route(s, "GET", "/templates/index.json", RG_ROUTE_NO_TWIN | RG_ROUTE_WORKER, get_no_templates, f);
     if (f->options.docs_root)
         rg_server_route(s, "GET", "/docs/{file:.*}", RG_ROUTE_NO_TWIN | RG_ROUTE_WORKER, get_help, f);
 }
