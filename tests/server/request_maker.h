@@ -148,10 +148,12 @@ static const char *add_body(maker *m)
         "{\"username\": \"x\"}", "{\"a\": {\"b\": [1, 2.5, \"\xc3\xa4\"]}}", "{\"size\": 8}", "{\"size\": \"8\", \"seed\": 5, \"x\": 1}", "{\"size\": -1}",
         "{\"endpoint\": \"blank\"}", "{\"endpoint\": \"blank\", \"parameters\": {\"size\": 4}}", "{\"endpoint\": \"nope\"}", "{\"endpoint\": [], \"parameters\": 5}",
         "{\"image\": \"in.png\"}", "{\"image\": \"../jobs.db\"}", "{\"image\": \"data:image/png;base64,AAAA\"}", "{\"prompt_id\": \"fuzz\"}",
-        "{\"enabled\": true, \"clientId\": \"fuzz\"}",
+        "{\"enabled\": true, \"clientId\": \"fuzz\"}", "{\"endpoint\": \"blank\", \"webhook\": \"http://127.0.0.1:1/x\"}",
+        "{\"endpoint\": \"blank\", \"webhook\": {\"url\": \"file:///etc/passwd\"}}", "{\"url\": \"http://[::1]/\", \"events\": [\"*\"]}",
     };
+    static const char weights[] = "\x4f\0\0\0\0\0\0\0{\"__metadata__\":{\"a\":\"b\"},\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}\0\0\0\0";
 
-    switch (any(m, 7)) {
+    switch (any(m, 8)) {
     case 0:
     case 1:
         add(m, "{\"prompt\": ");
@@ -174,6 +176,9 @@ static const char *add_body(maker *m)
     case 3:
         add_form(m);
         return any(m, 8) ? "Content-Type: multipart/form-data; boundary=B\r\n" : "Content-Type: multipart/form-data; boundary=\"\\\"\r\n";
+    case 5:
+        add_raw(m, weights, sizeof weights - 1);
+        return "";
     case 4:
         add(m, "{\"image\": \"%s", any(m, 2) ? "data:image/png;base64," : "");
         add_base64(m, m->picture, m->n_picture);

@@ -15,6 +15,8 @@
 #include "engine/media/picture.h"
 #include "graph/json_text.h"
 #include "server/comfy.h"
+#include "server/models.h"
+#include "server/page.h"
 #include "server/service.h"
 
 typedef struct whole_server {
@@ -23,6 +25,7 @@ typedef struct whole_server {
     rg_ctx *ctx;
     rg_comfy *comfy;
     rg_service *service;
+    rg_models *models;
     rg_server *server;
     rg_queue *queue;
     rg_executor *executor;
@@ -135,6 +138,7 @@ static bool whole_start(whole_server *w, rg_server_options o, size_t job_bytes)
         fprintf(stderr, "templates: %s\n", text);
         return false;
     }
+    w->models = rg_models_new(&(rg_models_options){ .env = w->env, .has_quota = true, .quota_bytes = 64 << 20, .max_file_bytes = 16 << 20 });
     o.listen = o.listen ? o.listen : "127.0.0.1";
     o.static_root = www;
     o.user = w->comfy;
@@ -143,18 +147,21 @@ static bool whole_start(whole_server *w, rg_server_options o, size_t job_bytes)
     o.on_close = rg_comfy_on_close;
     w->server = rg_server_new(&o, text, sizeof text);
     w->queue = rg_queue_open(&(rg_queue_options){ .path = state, .max_queued = 64, .max_ended = 200 }, text, sizeof text);
-    if (!w->comfy || !w->service || !w->server || !w->queue) {
+    if (!w->comfy || !w->service || !w->models || !w->server || !w->queue) {
         fprintf(stderr, "whole server: %s\n", text);
         return false;
     }
     rg_comfy_start(w->comfy, w->server, w->queue);
     rg_service_start(w->service, w->server, w->queue);
+    rg_page_start(w->server, true);
+    rg_models_start(w->models, w->server);
     w->executor = rg_executor_start(&(rg_executor_options){ .queue = w->queue, .env = w->env, .ctx = w->ctx, .listener = whole_on_job,
                                                             .listener_user = w, .cache_entries = 8 });
     if (!w->executor)
         return false;
     rg_comfy_set_executor(w->comfy, w->executor);
     rg_service_set_executor(w->service, w->executor);
+    rg_models_set_executor(w->models, w->executor);
     w->port = rg_server_port(w->server);
     return pthread_create(&w->loop, NULL, whole_loop, w->server) == 0;
 }
@@ -166,11 +173,13 @@ static void whole_stop(whole_server *w)
     rg_server_stop(w->server);
     pthread_join(w->loop, NULL);
     rg_server_end_workers(w->server);
+    rg_models_stop(w->models);
     rg_service_stop(w->service);
     rg_executor_stop(w->executor);
     rg_queue_close(w->queue);
     rg_server_free(w->server);
     rg_service_free(w->service);
+    rg_models_free(w->models);
     rg_comfy_free(w->comfy);
     rg_ctx_free(w->ctx);
     rg_env_free(w->env);
