@@ -33,6 +33,8 @@ struct rg_comfy {
     pthread_mutex_t lock;               /* what the loop thread wants to know of the run */
     char *running_client, *running_node;
 
+    double status_allowance, status_at;
+
     comfy_progress progress;
 };
 
@@ -44,7 +46,7 @@ void comfy_progress_step(rg_comfy *f, const rg_event *e);
 void comfy_progress_end(rg_comfy *f);
 
 /* events.c */
-void comfy_send_status(rg_comfy *f);
+void comfy_send_status(rg_comfy *f, const char *client);     /* client: who sent the job that it is about; NULL: nobody */
 char *comfy_status_text(rg_comfy *f, const char *sid);  /* rg_free() it */
 char *comfy_features_text(const rg_comfy *f);
 

@@ -71,6 +71,7 @@ typedef struct route {
 
 typedef struct body_pipe body_pipe;
 
+enum { SID_PLACES = 4096 };
 enum { MAX_PARAMS = 4, MAX_QUERIES = 16 };
 
 struct rg_request {
@@ -110,6 +111,8 @@ struct rg_socket {
     conn *conn;
     rg_socket *prev, *next;
     char *sid;
+    rg_socket *same;                    /* the next in the table of ids */
+    bool wants_news;                    /* the latest news waits until what is before it has gone out */
     bool is_silent, has_metadata, had_first;
     char *message;                      /* fragments of a message so far */
     size_t n_message;
@@ -133,6 +136,15 @@ struct rg_server {
     rg_has_route *has_moving;
     conn *conns;
     rg_socket *sockets;                 /* newest first */
+    rg_socket *by_sid[SID_PLACES];      /* hash table of the same, newest first */
+    struct {                            /* rg_server_news(): */
+        out_bytes *bytes;               /* the latest; NULL: none yet */
+        rg_socket *next;                /* who gets it next; NULL: everybody has it */
+        bool is_waiting, is_armed;      /* it has changed since; somebody goes on with it soon */
+        double last;                    /* when its round began */
+        char *(*make)(void *user);
+        void *user;
+    } news;
     atomic_bool is_stopping;
     lws_sorted_usec_list_t timer;
     struct later *laters;
@@ -184,5 +196,6 @@ void request_head_text(rg_request *r, int64_t n_content, bool is_closing, rg_tex
 bool socket_begin(conn *c, rg_request *r);              /* false: not answered with 101 (an answer is in r) */
 bool socket_read(conn *c);                              /* frames in c->in; false: close it */
 void socket_end(conn *c);
+void socket_news(conn *c);                               /* what was before it has gone out */
 
 #endif

@@ -29,13 +29,39 @@ char *comfy_status_text(rg_comfy *f, const char *sid)
     return rg_text_take(&t);
 }
 
-void comfy_send_status(rg_comfy *f)
+static char *make_status(void *user)
 {
-    char *text = atomic_load(&f->n_sockets) ? comfy_status_text(f, NULL) : NULL;
+    return comfy_status_text(user, NULL);
+}
 
-    if (text)
-        rg_server_send(f->server, NULL, RG_SEND_ALL, false, text, strlen(text));
-    rg_free(text);
+/* Messages a second, and at once, up to which everybody hears of every change, as from ComfyUI. */
+static const double status_rate = 20000, status_burst = 2000;
+
+void comfy_send_status(rg_comfy *f, const char *client)
+{
+    const int n = atomic_load(&f->n_sockets);
+    char *text;
+
+    if (!n)
+        return;
+    pthread_mutex_lock(&f->lock);
+    const double now = rg_server_now();
+    f->status_allowance += (now - f->status_at) * status_rate;
+    if (f->status_allowance > status_burst)
+        f->status_allowance = status_burst;
+    f->status_at = now;
+    const bool is_for_all = f->status_allowance >= n;
+    if (is_for_all)
+        f->status_allowance -= n;
+    pthread_mutex_unlock(&f->lock);
+    /* whoever sent the job in question gets its three; who only watches gets the latest number of a busy queue */
+    if (is_for_all || client) {
+        if ((text = comfy_status_text(f, NULL)))
+            rg_server_send(f->server, is_for_all ? NULL : client, RG_SEND_ALL, false, text, strlen(text));
+        rg_free(text);
+    }
+    if (!is_for_all)
+        rg_server_news(f->server, make_status, f);
 }
 
 /* {"type": type, "data": data}; data is taken over. To the run's client; without one, to nobody or to everybody. */
@@ -239,13 +265,13 @@ void rg_comfy_on_job(void *user, const rg_job_event *e)
     case RG_JOB_EVENT_STARTED:
         set_running(f, e->job->client_id, NULL);
         comfy_progress_begin(f, e->job);
-        comfy_send_status(f);
+        comfy_send_status(f, e->job->client_id);
         break;
     case RG_JOB_EVENT_RUN:
         on_run(f, e);
         break;
     case RG_JOB_EVENT_ENDED:
-        comfy_send_status(f);
+        comfy_send_status(f, e->job->client_id);
         if (e->job->state == RG_JOB_QUEUED)     /* it never ran */
             break;
         set_running(f, NULL, NULL);

@@ -152,10 +152,16 @@ static bool write_some(conn *c)
         c->since = rg_server_now();
         if (lws_write(c->wsi, piece + LWS_PRE, n, LWS_WRITE_RAW) < 0)
             return false;
-        lws_callback_on_writable(c->wsi);
         if (c->state == CONN_HEAD && c->n_in && c->n_out <= MAX_WAITING_OUTPUT)
             take_input(c);              /* requests that came before their turn */
-        return !c->is_killed;
+        if (c->is_killed)
+            return false;
+        if (!c->out_first && c->socket)
+            socket_news(c);
+        if (c->out_first || lws_partial_buffered(c->wsi)) {
+            lws_callback_on_writable(c->wsi);
+            return true;
+        }
     }
     uncharge(c);
     if (c->is_closing && !lws_partial_buffered(c->wsi)) {
@@ -952,6 +958,7 @@ void rg_server_free(rg_server *s)
         s->routes = t->next;
         rg_free(t);
     }
+    out_bytes_unref(s->news.bytes);
     rg_keys_free(s->keys);
     rg_free((char *)s->options.cors_origin);
     rg_free((char *)s->options.static_root);

@@ -172,6 +172,13 @@ typedef enum rg_send_to {
  */
 void rg_server_send(rg_server *s, const char *sid, rg_send_to to, bool is_binary, const void *bytes, size_t n_bytes);
 
+/*
+ * A text message of which only the latest counts, to every session: make() is called on the loop thread (it gives text to rg_free(), or
+ * NULL) once for all sockets and all calls meanwhile. Sockets get it a few at a time, so that a thousand of them delay nobody, and one
+ * that has not read what came before gets it when it has: the latest then. From any thread; make and user are the same in every call.
+ */
+void rg_server_news(rg_server *s, char *(*make)(void *user), void *user);
+
 /* On the loop thread. */
 const char *rg_socket_sid(const rg_socket *s);
 void rg_socket_send_text(rg_socket *s, const char *text);

@@ -33,7 +33,7 @@ typedef struct pushing {
     rg_request *request;
     rg_prompt *prompt;                  /* for the executor, once the job has its id */
     struct json_object *stored;
-    char *node_errors;
+    char *client, *node_errors;
     bool is_float;                      /* the client gave a number: it comes back as a float */
 } pushing;
 
@@ -70,7 +70,7 @@ static void on_pushed(void *user, int code, const char *id, double number)
                                                           p->node_errors ? p->node_errors : "{}"));
         rg_free(id_text);
         json_object_put(s);
-        comfy_send_status(p->comfy);
+        comfy_send_status(p->comfy, p->client);
     } else if (code == RG_ERR_BUSY) {
         rg_respond_header(p->request, "Retry-After", "5");
         refuse(p->request, 503, "queue_full", "The queue is full", "");
@@ -80,6 +80,7 @@ static void on_pushed(void *user, int code, const char *id, double number)
         rg_respond_error(p->request, 500);
     }
     rg_request_finish(p->request);
+    rg_free(p->client);
     rg_free(p->node_errors);
     rg_free(p);
 }
@@ -267,6 +268,7 @@ static void post_prompt(rg_request *r, void *user)
     job.request = text;
     job.client_id = client_id;
     /* prompt and request go on to other threads, which may be at work on them before the push returns: nothing here holds a part */
+    push->client = client_id ? rg_strdup(client_id) : NULL;
     push->prompt = p;
     push->stored = request;
     json_object_put(answer);
@@ -379,7 +381,7 @@ static void post_queue(rg_request *r, void *user)
         return;
     if (comfy_get_bool(body, "clear")) {
         rg_executor_cancel_waiting(f->executor);
-        comfy_send_status(f);
+        comfy_send_status(f, NULL);
     }
     ids = comfy_get(body, "delete");
     for (size_t i = 0; json_object_is_type(ids, json_type_array) && i < json_object_array_length(ids); i++) {

@@ -59,6 +59,16 @@ static void send_frame(conn *c, int opcode, const void *bytes, size_t n)
     out_bytes_unref(b);
 }
 
+/* Where the sockets of a session id begin in the table. */
+static rg_socket **place_of(rg_server *s, const char *sid)
+{
+    uint32_t h = 2166136261u;
+
+    for (; *sid; sid++)
+        h = (h ^ (unsigned char)*sid) * 16777619u;
+    return &s->by_sid[h % SID_PLACES];
+}
+
 bool socket_begin(conn *c, rg_request *r)
 {
     const char *key = rg_request_header(r, "sec-websocket-key"), *version = rg_request_header(r, "sec-websocket-version");
@@ -118,8 +128,11 @@ bool socket_begin(conn *c, rg_request *r)
     out_bytes_unref(b);
     rg_text_release(&t);
 
-    for (rg_socket *old = s->sockets; old; old = old->next)
+    rg_socket **place = place_of(s, k->sid);
+    for (rg_socket *old = *place; old; old = old->same)
         old->is_silent |= !strcmp(old->sid, k->sid);
+    k->same = *place;
+    *place = k;
     k->conn = c;
     if ((k->next = s->sockets))
         k->next->prev = k;
@@ -141,6 +154,12 @@ void socket_end(conn *c)
 
     if (s->options.on_close)
         s->options.on_close(s->options.user, k);
+    rg_socket **place = place_of(s, k->sid);
+    while (*place != k)
+        place = &(*place)->same;
+    *place = k->same;
+    if (s->news.next == k)
+        s->news.next = k->next;
     if (k->next)
         k->next->prev = k->prev;
     *(k->prev ? &k->prev->next : &s->sockets) = k->next;
@@ -258,54 +277,128 @@ bool socket_read(conn *c)
 
 typedef struct message {
     rg_server *server;
-    char *sid;                          /* NULL: everybody */
     rg_send_to to;
-    bool is_binary;
-    size_t n_bytes;
-    char bytes[];
+    bool is_binary, is_for_all;
+    out_bytes *frame;                   /* made where it is sent from, so that the loop has less to do */
+    char sid[];
 } message;
+
+static void deliver_to(const message *m, rg_socket *k)
+{
+    const rg_send_to to = m->to & ~(unsigned)RG_SEND_KEPT;
+    conn *c = k->conn;
+
+    if (k->is_silent || c->state != CONN_SOCKET || c->is_killed)
+        return;
+    if ((to == RG_SEND_PLAIN && k->has_metadata) || (to == RG_SEND_WITH_METADATA && !k->has_metadata))
+        return;
+    if (c->n_out > MAX_WAITING)
+        conn_kill(c);
+    else if (!m->is_binary || (m->to & RG_SEND_KEPT) || c->n_out <= MAX_WAITING_BINARY)
+        conn_send(c, m->frame);
+}
 
 static void deliver(void *arg)
 {
     message *m = arg;
-    const rg_send_to to = m->to & ~(unsigned)RG_SEND_KEPT;
-    out_bytes *b = NULL;
 
-    for (rg_socket *k = m->server->sockets; k; k = k->next) {
-        conn *c = k->conn;
-
-        if (k->is_silent || (m->sid && strcmp(k->sid, m->sid)) || c->state != CONN_SOCKET || c->is_killed)
-            continue;
-        if ((to == RG_SEND_PLAIN && k->has_metadata) || (to == RG_SEND_WITH_METADATA && !k->has_metadata))
-            continue;
-        if (c->n_out > MAX_WAITING) {
-            conn_kill(c);
-            continue;
-        }
-        if (m->is_binary && !(m->to & RG_SEND_KEPT) && c->n_out > MAX_WAITING_BINARY)
-            continue;
-        if (!b && !(b = frame(m->is_binary ? OP_BINARY : OP_TEXT, m->bytes, m->n_bytes)))
-            break;
-        conn_send(c, b);
+    if (!m->is_for_all) {
+        rg_socket *k = *place_of(m->server, m->sid);
+        while (k && (k->is_silent || strcmp(k->sid, m->sid)))
+            k = k->same;
+        if (k)
+            deliver_to(m, k);
+    } else {
+        for (rg_socket *k = m->server->sockets; k; k = k->next)
+            deliver_to(m, k);
     }
-    out_bytes_unref(b);
-    rg_free(m->sid);
+    out_bytes_unref(m->frame);
     rg_free(m);
 }
 
 void rg_server_send(rg_server *s, const char *sid, rg_send_to to, bool is_binary, const void *bytes, size_t n_bytes)
 {
-    message *m = rg_malloc(sizeof(*m) + n_bytes);
+    message *m = rg_malloc(sizeof(*m) + (sid ? strlen(sid) : 0) + 1);
 
     if (!m)
         return;
-    *m = (message){ .server = s, .to = to, .is_binary = is_binary, .n_bytes = n_bytes };
-    memcpy(m->bytes, bytes, n_bytes);
-    if (sid && !(m->sid = rg_strdup(sid))) {
+    *m = (message){ .server = s, .to = to, .is_binary = is_binary, .is_for_all = !sid,
+                      .frame = frame(is_binary ? OP_BINARY : OP_TEXT, bytes, n_bytes) };
+    strcpy(m->sid, sid ? sid : "");
+    if (!m->frame) {
         rg_free(m);
         return;
     }
     rg_server_post(s, deliver, m);
+}
+
+/* ---- news: only the latest counts ------------------------------------------------------------------------------------------------ */
+
+/* A round goes by some sockets at a time, and the next begins a while after the last one did: some 10,000 messages a second at most. */
+enum { NEWS_AT_ONCE = 50 };
+static const double news_pause = 0.005, news_round = 0.05;
+
+static void send_news(conn *c)
+{
+    rg_server *s = c->server;
+
+    if (!s->news.bytes || c->state != CONN_SOCKET || c->is_killed || c->socket->is_silent)
+        return;
+    c->socket->wants_news = c->out_first != NULL;
+    if (!c->socket->wants_news)
+        conn_send(c, s->news.bytes);
+}
+
+void socket_news(conn *c)
+{
+    if (c->socket->wants_news)
+        send_news(c);
+}
+
+static void go_on_with_news(void *arg)
+{
+    rg_server *s = arg;
+    const double now = rg_server_now();
+    char *text;
+
+    if (!s->context)                    /* it ends, nobody is connected any more */
+        return;
+    s->news.is_armed = false;
+    if (!s->news.next && s->news.is_waiting && now - s->news.last >= news_round) {
+        s->news.is_waiting = false;
+        s->news.last = now;
+        if (s->sockets && (text = s->news.make(s->news.user))) {
+            out_bytes_unref(s->news.bytes);
+            s->news.bytes = frame(OP_TEXT, text, strlen(text));
+            s->news.next = s->sockets;
+            rg_free(text);
+        }
+    }
+    for (int i = 0; i < NEWS_AT_ONCE && s->news.next; i++) {
+        rg_socket *k = s->news.next;
+        s->news.next = k->next;
+        send_news(k->conn);
+    }
+    if (s->news.next || s->news.is_waiting) {
+        s->news.is_armed = true;
+        rg_server_post_later(s, s->news.next ? news_pause : news_round - (now - s->news.last), go_on_with_news, s);
+    }
+}
+
+static void begin_news(void *arg)
+{
+    rg_server *s = arg;
+
+    s->news.is_waiting = true;
+    if (!s->news.is_armed)
+        go_on_with_news(s);
+}
+
+void rg_server_news(rg_server *s, char *(*make)(void *user), void *user)
+{
+    s->news.make = make;
+    s->news.user = user;
+    rg_server_post(s, begin_news, s);
 }
 
 const char *rg_socket_sid(const rg_socket *k)
