@@ -27,6 +27,7 @@ void rg_comfy_free(rg_comfy *f)
 {
     if (!f)
         return;
+    comfy_end_logs();
     rg_free(f->running_client);
     rg_free(f->running_node);
     rg_ctx_free(f->ctx);
@@ -51,6 +52,7 @@ void rg_comfy_start(rg_comfy *f, rg_server *s, rg_queue *q)
     comfy_add_view_routes(f);
     comfy_add_upload_routes(f);
     comfy_add_user_routes(f);
+    comfy_add_log_routes(f);
 }
 
 /* ---- helpers ---------------------------------------------------------------------------------------------------------------- */

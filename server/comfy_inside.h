@@ -57,6 +57,8 @@ void comfy_add_pack_routes(rg_comfy *f);                /* packs.c: /i18n, /work
 void comfy_add_view_routes(rg_comfy *f);                /* view.c */
 void comfy_add_upload_routes(rg_comfy *f);              /* upload.c */
 void comfy_add_user_routes(rg_comfy *f);                /* users.c */
+void comfy_add_log_routes(rg_comfy *f);                 /* log_routes.c: /internal/logs */
+void comfy_end_logs(void);
 
 /* ComfyUI's keys of model folders, in its order, NULL at the end (info.c). */
 extern const char *const comfy_folder_keys[];

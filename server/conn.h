@@ -92,6 +92,8 @@ struct rg_request {
     uint64_t n_streamed;                /* loop thread: its bytes so far */
     unsigned may;                       /* RG_MAY_... of its key */
     bool is_head, is_held, is_finished;
+    double begun;                       /* monotonic */
+    char address[46];                   /* of the client, for the log; "" when requests are not logged */
     atomic_int n_owners;                /* the handler while it runs, and who holds it: the last one's finish counts */
     atomic_bool is_gone;
     void (*on_gone)(void *user, rg_request *r);

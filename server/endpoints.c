@@ -20,6 +20,7 @@
 #include "graph/ui_workflow.h"
 #include "graph/validate.h"
 #include "server/cost.h"
+#include "server/log.h"
 #include "server/service_inside.h"
 
 enum { MAX_IMAGE_BYTES = 10 << 20, JPEG_QUALITY = 95 };
@@ -483,6 +484,8 @@ int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id
         service_refuse(r, 503, NULL, ret == RG_ERR_BUSY ? "%lld jobs wait already" : "the job could not be stored",
                        (long long)counts.queued);
     }
+    if (ret == 0)
+        rg_log(RG_LOG_INFO, "job queued", RG_LOG_TEXT("job", id), RG_LOG_TEXT("endpoint", c->endpoint));
     return ret;
 }
 
@@ -990,6 +993,21 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
 }
 
+/* One line for each state a job comes into; "queued" is logged where it is pushed. */
+static void log_job(const rg_service *s, const rg_job_event *e)
+{
+    static const char *const messages[] = { "job put back", "job running", "job done", "job failed", "job cancelled" };
+    const double seconds = e->seconds.load + e->seconds.compute;
+
+    if (e->kind == RG_JOB_EVENT_STARTED)
+        rg_log(RG_LOG_INFO, "job running", RG_LOG_TEXT("job", e->job->id), RG_LOG_TEXT("endpoint", e->job->endpoint));
+    else
+        rg_log(e->state == RG_JOB_FAILED ? RG_LOG_WARNING : RG_LOG_INFO, messages[e->state], RG_LOG_TEXT("job", e->job->id),
+               RG_LOG_TEXT("endpoint", e->job->endpoint), RG_LOG_REAL("wait_seconds", e->seconds.wait), RG_LOG_REAL("load_seconds", e->seconds.load),
+               RG_LOG_REAL("compute_seconds", e->seconds.compute), RG_LOG_REAL("cost_usd", seconds * s->price), RG_LOG_TEXT("gpu", s->gpu),
+               RG_LOG_TEXT("error", e->error));
+}
+
 void rg_service_on_job(void *user, const rg_job_event *e)
 {
     rg_service *s = user;
@@ -999,6 +1017,7 @@ void rg_service_on_job(void *user, const rg_job_event *e)
     jobs_on_job(s, e);
     if (e->kind == RG_JOB_EVENT_RUN)
         return;
+    log_job(s, e);
     pthread_mutex_lock(&s->lock);
     s->running_since = e->kind == RG_JOB_EVENT_STARTED ? service_now() : e->job->state == RG_JOB_QUEUED ? s->running_since : 0;
     pthread_mutex_unlock(&s->lock);

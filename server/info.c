@@ -184,27 +184,6 @@ static void get_folder_paths(rg_request *r, void *user)
     rg_respond_json(r, 200, o);
 }
 
-static void get_logs(rg_request *r, void *user)
-{
-    rg_respond_json_text(r, 200, rg_strdup("\"\""));
-}
-
-static void get_logs_raw(rg_request *r, void *user)
-{
-    rg_respond_json_text(r, 200, rg_strdup("{\"entries\": [], \"size\": {\"cols\": 80, \"rows\": 24}}"));
-}
-
-static void patch_logs(rg_request *r, void *user)
-{
-    struct json_object *body = NULL;
-
-    if (rg_request_json(r, &body) && json_object_is_type(body, json_type_object))
-        rg_respond_empty(r, 200);
-    else
-        rg_respond_error(r, 500);
-    json_object_put(body);
-}
-
 void comfy_add_info_routes(rg_comfy *f)
 {
     rg_server *s = f->server;
@@ -216,7 +195,4 @@ void comfy_add_info_routes(rg_comfy *f)
     rg_server_route(s, "GET", "/embeddings", RG_ROUTE_WORKER, get_embeddings, f);
     rg_server_route(s, "GET", "/extensions", RG_ROUTE_WORKER, get_extensions, f);
     rg_server_route(s, "GET", "/internal/folder_paths", RG_ROUTE_NO_TWIN, get_folder_paths, f);
-    rg_server_route(s, "GET", "/internal/logs", RG_ROUTE_NO_TWIN, get_logs, f);
-    rg_server_route(s, "GET", "/internal/logs/raw", RG_ROUTE_NO_TWIN, get_logs_raw, f);
-    rg_server_route(s, "PATCH", "/internal/logs/subscribe", RG_ROUTE_NO_TWIN, patch_logs, f);
 }

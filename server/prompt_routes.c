@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "server/comfy_inside.h"
+#include "server/log.h"
 
 static void put_string(struct json_object *o, const char *key, const char *s)
 {
@@ -56,6 +57,7 @@ static void on_pushed(void *user, int code, const char *id, double number)
     char n[40];
 
     if (code == 0) {
+        rg_log(RG_LOG_INFO, "job queued", RG_LOG_TEXT("job", id));
         rg_executor_prepare(p->comfy->executor, id, p->prompt, p->stored);
     } else {
         rg_prompt_free(p->prompt);

@@ -8,6 +8,7 @@
 
 #include "engine/core/ctx.h"
 #include "server/conn.h"
+#include "server/log.h"
 
 rg_request *request_new(conn *c)
 {
@@ -18,13 +19,36 @@ rg_request *request_new(conn *c)
     r->server = c->server;
     r->conn = c;
     r->fd = -1;
+    r->begun = rg_server_now();
+    if (rg_log_wants_requests())
+        lws_get_peer_simple(c->wsi, r->address, sizeof r->address);
     atomic_init(&r->n_owners, 1);
     r->head.method = r->head.path = r->head.query = "";
     return r;
 }
 
+/* One line per request: what it was and what became of it; no query, which may hold a token. */
+static void log_request(const rg_request *r)
+{
+    const char *id = r->headers.data ? strstr(r->headers.data, "X-Job-Id: ") : NULL;
+    const bool is_gone = atomic_load(&r->is_gone);
+    char path[300], job[80] = "";
+
+    if (!*r->head.method)               /* a connection that was closed before it asked anything */
+        return;
+    snprintf(path, sizeof path, "%s", r->head.path);
+    if (id)
+        snprintf(job, sizeof job, "%.*s", (int)strcspn(id + 10, "\r\n"), id + 10);
+    rg_log(RG_LOG_INFO, "request", RG_LOG_TEXT("method", r->head.method), RG_LOG_TEXT("path", path), RG_LOG_INT("status", is_gone ? 499 : r->status),
+           RG_LOG_REAL("seconds", rg_server_now() - r->begun), RG_LOG_INT("bytes_in", (int64_t)r->n_received),
+           RG_LOG_INT("bytes_out", (int64_t)(r->n_bytes + (r->file_end - r->file_at))), RG_LOG_TEXT("address", r->address),
+           RG_LOG_TEXT("job", *job ? job : NULL));
+}
+
 void request_free(rg_request *r)
 {
+    if (rg_log_wants_requests())
+        log_request(r);
     for (int i = 0; i < MAX_PARAMS; i++)
         rg_free(r->params[i]);
     for (int i = 0; i < r->n_queries; i++)

@@ -9,6 +9,7 @@
 
 #include "engine/net/http_client.h"
 #include "graph/json_text.h"
+#include "server/log.h"
 #include "server/service_inside.h"
 
 static void add_text(struct json_object *o, const char *key, const char *text)
@@ -88,6 +89,15 @@ static char *make_body(void *user, const rg_delivery *d, const rg_job *j)
     json_object_put(job);
     json_object_put(body);
     return text;
+}
+
+static void on_tried(void *user, const rg_delivery *d, const rg_delivery_attempt *a, rg_delivery_state state, double due)
+{
+    static const char *const messages[] = { "webhook will be tried again", "webhook delivered", "webhook given up" };
+
+    rg_log(state == RG_DELIVERY_DELIVERED ? RG_LOG_INFO : RG_LOG_WARNING, messages[state], RG_LOG_TEXT("job", d->job), RG_LOG_TEXT("delivery", d->id),
+           RG_LOG_TEXT("event", rg_webhook_event_name(d->event)), RG_LOG_INT("attempt", a->n), RG_LOG_INT("status", a->status),
+           RG_LOG_REAL("seconds", a->seconds), RG_LOG_TEXT("error", a->error));
 }
 
 /* ---- the log ------------------------------------------------------------------------------------------------------------------------ */
@@ -184,6 +194,7 @@ void webhooks_start(rg_service *s)
     rg_server_route(s->server, "POST", "/jobs/{id}/deliveries/{n}/retry", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, retry_delivery, s);
     o.queue = s->queue;
     o.body = make_body;
+    o.on_tried = on_tried;
     o.user = s;
     s->webhooks = rg_webhooks_start(&o);
 }

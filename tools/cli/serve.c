@@ -19,6 +19,7 @@
 #include "graph/json_text.h"
 #include "graph/pack.h"
 #include "server/comfy.h"
+#include "server/log.h"
 #include "server/page.h"
 #include "server/models.h"
 #include "server/service.h"
@@ -37,6 +38,7 @@ static const char usage[] =
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
     "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
+    "                       [--log-format text|json] [--log-file FILE] [--log-level LEVEL] [--log-requests] [--log-stdout]\n"
     "                       [--webhook-secret-file FILE] [--webhook-allow-private] [--webhook-retry SECONDS]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
     "                       [--enable-compress-response-body] [--templates-root DIR] [--docs-root DIR]\n"
@@ -53,8 +55,10 @@ typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
         *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout,
         *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry, *client_timeout;
+    const char *log_format, *log_file, *log_level, *analytics_host, *analytics_key_file;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, is_webhook_private, help;
+    bool has_request_log, is_log_on_stdout;
     const char *templates_root, *docs_root, *packs_on[MAX_LIST + 1];
     bool is_compressing, are_packs_off, is_fp32, is_fp16;
     const char *models[MAX_LIST], *extra_paths[MAX_LIST];
@@ -99,6 +103,8 @@ static const flag table[] = {
     { "--workflows", TEXT, F(workflows) }, { "--gpu-type", TEXT, F(gpu_type) }, { "--price", TEXT, F(price) }, { "--timeout", TEXT, F(timeout) },
     { "--webhook-secret-file", TEXT, F(webhook_secret_file) }, { "--webhook-allow-private", FLAG, F(is_webhook_private) },
     { "--webhook-retry", TEXT, F(webhook_retry) },
+    { "--log-format", TEXT, F(log_format), .choices = "text|json" }, { "--log-file", TEXT, F(log_file) }, { "--log-requests", FLAG, F(has_request_log) },
+    { "--log-level", TEXT, F(log_level), .choices = "debug|info|warning|error" }, { "--log-stdout", FLAG, F(is_log_on_stdout) },
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
     { "--cache-classic", FLAG, F(is_cache_classic) }, { "--cache-lru", NUMBER, F(cache_lru) }, { "--cache-none", FLAG, F(is_cache_none) },
     { "--quick-test-for-ci", FLAG, F(is_quick_test) }, { "--help", FLAG, F(help) },
@@ -108,7 +114,7 @@ static const flag table[] = {
     { "--templates-root", TEXT, F(templates_root) }, { "--docs-root", TEXT, F(docs_root) },
     /* ComfyUI's without one */
     { "--default-hashing-function", SO_ANYWAY_VALUE, .choices = "md5|sha1|sha256|sha512" },
-    { "--verbose", NO_EFFECT_MAYBE, .choices = "DEBUG|INFO|WARNING|ERROR|CRITICAL" },
+    { "--verbose", MAYBE, F(log_level), "DEBUG", .choices = "DEBUG|INFO|WARNING|ERROR|CRITICAL" },
     { "--directml", REFUSED, .otherwise = "there is no DirectML here: --cpu, or --device cuda for an NVIDIA GPU" },
     { "--oneapi-device-selector", REFUSED, .otherwise = "there is no oneAPI here: --cpu, or --device cuda for an NVIDIA GPU" },
     { "--comfy-api-base", NO_EFFECT_VALUE }, { "--database-url", NO_EFFECT_VALUE }, { "--front-end-version", NO_EFFECT_VALUE },
@@ -122,7 +128,7 @@ static const flag table[] = {
     { "--fp32-vae", NO_EFFECT }, { "--fp64-unet", NO_EFFECT }, { "--fp8_e4m3fn-text-enc", NO_EFFECT },
     { "--fp8_e4m3fn-unet", NO_EFFECT }, { "--fp8_e5m2-text-enc", NO_EFFECT }, { "--fp8_e5m2-unet", NO_EFFECT },
     { "--fp8_e8m0fnu-unet", NO_EFFECT }, { "--gpu-only", NO_EFFECT }, { "--highvram", NO_EFFECT },
-    { "--log-stdout", NO_EFFECT }, { "--lowvram", NO_EFFECT }, { "--mmap-torch-files", NO_EFFECT }, { "--novram", NO_EFFECT },
+    { "--lowvram", NO_EFFECT }, { "--mmap-torch-files", NO_EFFECT }, { "--novram", NO_EFFECT },
     { "--supports-fp8-compute", NO_EFFECT }, { "--use-flash-attention", NO_EFFECT },
     { "--use-pytorch-cross-attention", NO_EFFECT }, { "--use-quad-cross-attention", NO_EFFECT },
     { "--use-sage-attention", NO_EFFECT }, { "--use-split-cross-attention", NO_EFFECT },
@@ -336,7 +342,21 @@ static char *read_line_file(const char *option, const char *path)
     return text;
 }
 
-/* Reads the key file anew on SIGHUP: on a thread of its own, which waits for the signal. */
+static int start_log(const flags *o)
+{
+    rg_log_options l = { .level = RG_LOG_INFO, .is_json = o->log_format && !strcmp(o->log_format, "json"), .has_requests = o->has_request_log,
+                         .file = o->log_file, .fd = o->is_log_on_stdout ? STDOUT_FILENO : STDERR_FILENO };
+    char text[300];
+
+    if (o->log_level)
+        rg_log_level_named(o->log_level, &l.level);
+    if (rg_log_start(&l, text, sizeof(text)) == 0)
+        return 0;
+    rg_cli_say("--log-file %s", text);
+    return RG_EXIT_WRONG;
+}
+
+/* Reads the key file anew and opens the log file anew on SIGHUP: on a thread of its own, which waits for the signal. */
 typedef struct key_reader {
     pthread_t thread;
     bool is_there;
@@ -354,13 +374,14 @@ static void *key_reader_main(void *arg)
     sigemptyset(&hangup);
     sigaddset(&hangup, SIGHUP);
     while (sigwait(&hangup, &signal) == 0 && !atomic_load(&k->is_stopping)) {
-        rg_keys *keys = read_keys(k->path);
+        rg_keys *keys = k->path ? read_keys(k->path) : NULL;
 
+        rg_log_reopen();
         if (keys) {
-            rg_cli_say("%s: %d keys from now on", k->path, rg_keys_count(keys));
+            rg_log_say(RG_LOG_INFO, "%s: %d keys from now on", k->path, rg_keys_count(keys));
             rg_server_set_keys(k->server, keys);
-        } else {
-            rg_cli_say("%s: the keys stay as they were", k->path);
+        } else if (k->path) {
+            rg_log_say(RG_LOG_WARNING, "%s: the keys stay as they were", k->path);
         }
     }
     return NULL;
@@ -477,7 +498,7 @@ static void on_job(void *user, const rg_job_event *e)
 static void report(void *user, const char *line)
 {
     (void)user;
-    rg_cli_say("%s", line);
+    rg_log_say(RG_LOG_INFO, "%s", line);
 }
 
 /* ---- the command ---------------------------------------------------------------------------------------------------------------- */
@@ -723,7 +744,7 @@ int rg_cli_serve(int argc, char **argv)
     }
     if (o.api_key_file && !(keys = read_keys(o.api_key_file)))
         return code;
-    if (keys)
+    if (keys || o.log_file)
         block_hangup();
     if (!keys && !is_loopback(o.listen)) {
         rg_cli_say("--listen %s can be reached from other machines: that needs --api-key-file FILE (one key per line)", o.listen);
@@ -755,6 +776,8 @@ int rg_cli_serve(int argc, char **argv)
     const rg_cli_options device = { .device = o.device, .dtype = o.dtype };
     if (!(ctx = rg_cli_ctx(&device)))
         goto done;
+    if ((code = start_log(&o)))
+        goto done;
     c.env = env;
     c.device = &ctx->device;
     c.user_dir = user_dir;
@@ -783,7 +806,7 @@ int rg_cli_serve(int argc, char **argv)
     }
     if (*text) {                        /* templates that are no good: named, and left out */
         text[strlen(text) - 1] = '\0';
-        rg_cli_say("%s", text);
+        rg_log_say(RG_LOG_WARNING, "%s", text);
     }
     snprintf(own_models, sizeof(own_models), "%s/models/demo", rg_cli_data_dir());
     m.env = env;
@@ -828,14 +851,14 @@ int rg_cli_serve(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (*no_effect)
-        rg_cli_say("taken, but without effect here (docs/comfyui-api.md): %s", no_effect);
+        rg_log_say(RG_LOG_WARNING, "taken, but without effect here (docs/comfyui-api.md): %s", no_effect);
     running_server = server;
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     reader.server = server;
-    if (o.api_key_file)
+    if (o.api_key_file || o.log_file)
         reader.is_there = pthread_create(&reader.thread, NULL, key_reader_main, &reader) == 0;
-    fprintf(stderr, "rylagraph: listening on %s, port %d\n", o.listen, rg_server_port(server));
+    rg_log_say(RG_LOG_INFO, "listening on %s, port %d", o.listen, rg_server_port(server));
     code = RG_EXIT_DONE;
     if (!o.is_quick_test)
         rg_server_run(server);
@@ -846,6 +869,7 @@ done:
     rg_service_stop(service);
     rg_executor_stop(executor);
     rg_queue_close(queue);
+    rg_log_stop();                      /* before the sockets go that it is sent to */
     rg_server_free(server);
     rg_service_free(service);
     rg_models_free(models);
