@@ -3,11 +3,13 @@
  * as one kernel (scores never leave the chip).
  *
  *     S = q k^T  ->  * scale  [-> + bias] [-> causal: -inf where column > row]  ->  softmax over columns  ->  P v
- *     softmax:  max over columns, subtract, exp, sum over columns, divide
+ *     softmax:  max over columns, subtract, exp, sum over columns, divide;  max + log(sum), which nobody reads, beside it
  *
- * Plans are kept per shape, strides and options. bf16 and f16, head sizes up to 256 that are multiples of 8; what cuDNN refuses goes to
+ * Easy to get wrong: without the log and the addition cuDNN 9.19 does not recognise the pattern and refuses it ("Dropout set of ops
+ * not configured correctly"). tests/cuda/check_plans.c asks the library itself, which needs no GPU for that.
+ * Plans are kept per shape, strides and options. bf16 and f16, head sizes up to 512 that are multiples of 8; what cuDNN refuses goes to
  * flash.cu.
- * Source: cuDNN 9 developer guide, graph API, fused flash attention pattern.
+ * Source: cuDNN 9 developer guide, graph API, fused flash attention pattern; NVIDIA/cudnn-frontend, node/softmax.h.
  */
 #include "engine/cuda/dnn.h"
 
@@ -25,8 +27,7 @@ typedef struct attention_key {
 typedef struct attention_plan {
     struct attention_plan *next;
     attention_key key;
-    cudnnBackendDescriptor_t plan;
-    int64_t workspace_bytes;
+    dnn_plan plan;
 } attention_plan;
 
 void rg_cuda_attention_release(rg_cuda_state *s)
@@ -34,8 +35,7 @@ void rg_cuda_attention_release(rg_cuda_state *s)
     while (s->attention_plans) {
         attention_plan *p = s->attention_plans;
         s->attention_plans = p->next;
-        if (p->plan)
-            cudnnBackendDestroyDescriptor(p->plan);
+        dnn_plan_release(&p->plan);
         rg_free(p);
     }
 }
@@ -111,22 +111,24 @@ static void build_operations(dnn_builder *b, const attention_key *k)
     }
     cudnnBackendDescriptor_t largest = on_chip(b, CUDNN_DATA_FLOAT, B, H, N, 1), centred = on_chip(b, CUDNN_DATA_FLOAT, B, H, N, M);
     cudnnBackendDescriptor_t weights = on_chip(b, CUDNN_DATA_FLOAT, B, H, N, M), sum = on_chip(b, CUDNN_DATA_FLOAT, B, H, N, 1);
+    cudnnBackendDescriptor_t log_sum = on_chip(b, CUDNN_DATA_FLOAT, B, H, N, 1), statistics = on_chip(b, CUDNN_DATA_FLOAT, B, H, N, 1);
     cudnnBackendDescriptor_t p = on_chip(b, dtype, B, H, N, M);
     reduce(b, CUDNN_REDUCE_TENSOR_MAX, scores, largest);
     dnn_pointwise(b, CUDNN_POINTWISE_SUB, scores, largest, NULL, centred, 0);
     dnn_pointwise(b, CUDNN_POINTWISE_EXP, centred, NULL, NULL, weights, 0);
     reduce(b, CUDNN_REDUCE_TENSOR_ADD, weights, sum);
+    dnn_pointwise(b, CUDNN_POINTWISE_LOG, sum, NULL, NULL, log_sum, 0);
+    dnn_pointwise(b, CUDNN_POINTWISE_ADD, largest, log_sum, NULL, statistics, 0);
     dnn_pointwise(b, CUDNN_POINTWISE_DIV, weights, sum, NULL, p, 0);
     matmul(b, p, v, o);
 }
 
-static int make_plan(rg_cuda_state *s, attention_plan *p)
+static dnn_plan make_plan(rg_cuda_state *s, const attention_key *key)
 {
     dnn_builder b = { .next_uid = VIRTUAL };
 
-    build_operations(&b, &p->key);
-    p->plan = dnn_plan(&b, s, false, &p->workspace_bytes);
-    return p->plan ? 0 : RG_ERR_UNSUPPORTED;
+    build_operations(&b, key);
+    return dnn_plan_make(&b, s, false);
 }
 
 static attention_plan *find_plan(rg_ctx *c, const attention_key *key)
@@ -143,7 +145,7 @@ static attention_plan *find_plan(rg_ctx *c, const attention_key *key)
         return NULL;
     }
     memcpy(&p->key, key, sizeof *key);
-    make_plan(s, p);                    /* a refusal is kept too: the heuristics are not asked twice */
+    p->plan = make_plan(s, key);        /* a refusal is kept too: the heuristics are not asked twice */
     p->next = s->attention_plans;
     s->attention_plans = p;
     return p;
@@ -169,7 +171,7 @@ static bool fits(const rg_tensor *out, const rg_tensor *q, const rg_tensor *k, c
 {
     const int64_t D = q->shape[3], Dv = v->shape[3];
 
-    if (D % 8 || Dv % 8 || D > 256 || Dv > 256 || q->shape[1] != k->shape[1])
+    if (D % 8 || Dv % 8 || D > 512 || Dv > 512 || q->shape[1] != k->shape[1])
         return false;
     if (((uintptr_t)out->data & 15) != 0 || out->stride[1] % 8 || (out->shape[0] > 1 && out->stride[0] % 8))
         return false;
@@ -212,7 +214,7 @@ void rg_cuda_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_t
         key.o_stride[0] = out->stride[0];
         key.o_stride[1] = out->stride[1];
         attention_plan *p = find_plan(c, &key);
-        if (p && !p->plan) {
+        if (p && !p->plan.plan) {
             rg_cuda_flash(c, out, q, k, v, bias, args);
         } else if (p) {
             int64_t uids[N_UIDS];
@@ -229,7 +231,7 @@ void rg_cuda_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_t
             if (args->is_causal)
                 GIVE(MINUS_INF, &minus_inf);
 #undef GIVE
-            const cudnnStatus_t status = dnn_run(rg_cuda_state_of(c), p->plan, n, uids, data);
+            const cudnnStatus_t status = dnn_run(rg_cuda_state_of(c), &p->plan, n, uids, data);
             if (status != CUDNN_STATUS_SUCCESS)
                 rg_fail(c, RG_ERR_DEVICE, "cuDNN attention: %s", cudnnGetErrorString(status));
         }

@@ -21,8 +21,7 @@ typedef struct conv_key {
 typedef struct conv_plan {
     struct conv_plan *next;
     conv_key key;
-    cudnnBackendDescriptor_t plan;      /* NULL: cuDNN has none */
-    int64_t workspace_bytes;
+    dnn_plan plan;
 } conv_plan;
 
 void rg_cuda_conv2d_release(rg_cuda_state *s)
@@ -30,8 +29,7 @@ void rg_cuda_conv2d_release(rg_cuda_state *s)
     while (s->conv_plans) {
         conv_plan *p = s->conv_plans;
         s->conv_plans = p->next;
-        if (p->plan)
-            cudnnBackendDestroyDescriptor(p->plan);
+        dnn_plan_release(&p->plan);
         rg_free(p);
     }
 }
@@ -91,7 +89,7 @@ static conv_plan *find_plan(rg_ctx *c, const conv_key *key)
     }
     memcpy(&p->key, key, sizeof *key);
     build(&b, key);
-    p->plan = dnn_plan(&b, s, true, &p->workspace_bytes);
+    p->plan = dnn_plan_make(&b, s, true);
     p->next = s->conv_plans;
     s->conv_plans = p;
     return p;
@@ -115,7 +113,7 @@ static bool by_cudnn(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_ten
     memcpy(key.w_shape, weight->shape, sizeof key.w_shape);
     memcpy(key.y_shape, out->shape, sizeof key.y_shape);
     const conv_plan *p = find_plan(c, &key);
-    if (!p || !p->plan)
+    if (!p || !p->plan.plan)
         return false;
 #define GIVE(uid_, pointer) (uids[n] = (uid_), data[n++] = (void *)(pointer))
     GIVE(X, x->data);
@@ -124,7 +122,7 @@ static bool by_cudnn(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_ten
     if (bias)
         GIVE(BIAS, bias);
 #undef GIVE
-    const cudnnStatus_t status = dnn_run(rg_cuda_state_of(c), p->plan, n, uids, data);
+    const cudnnStatus_t status = dnn_run(rg_cuda_state_of(c), &p->plan, n, uids, data);
     if (status != CUDNN_STATUS_SUCCESS)
         rg_fail(c, RG_ERR_DEVICE, "cuDNN convolution: %s", cudnnGetErrorString(status));
     return true;
@@ -148,7 +146,7 @@ static void by_products(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_
         const void *from = is_plain ? x->data : windows;
         rg_cuda_product p;
         memset(&p, 0, sizeof p);
-        p.dtype = x->dtype;
+        p.dtype = p.d_dtype = x->dtype;
         p.M = n, p.N = O, p.K = K, p.n_batches = 1;
         p.a_pitch = p.b_pitch = K;
         p.d_pitch = O;
@@ -158,7 +156,7 @@ static void by_products(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_
             rg_cuda_unfold(c, windows, x, (int)KH, (int)KW, stride, padding, OH, OW, first, n);
         if (!is_fused)
             p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-        if (!c->error && !rg_cuda_product_run(c, &p, to, from, rows, is_fused ? bias : NULL)) {
+        if (!c->error && !rg_cuda_product_run(c, &p, to, from, rows, is_fused ? bias : NULL, NULL)) {
             is_fused = false;           /* no such epilogue: start over without, the bias in a pass of its own */
             first = -step;
         }
@@ -166,7 +164,7 @@ static void by_products(rg_ctx *c, rg_tensor *out, const rg_tensor *x, const rg_
     if (!is_fused && bias && !c->error) {
         rg_tensor *pixels = rg_permute4(c, out, 0, 2, 3, 1);
         if (pixels)
-            rg_cuda_finish(c, pixels, bias_tensor, -1);
+            rg_cuda_finish(c, pixels, pixels, bias_tensor, -1);
     }
 }
 
@@ -187,8 +185,8 @@ void rg_cuda_conv2d(rg_ctx *c, rg_tensor *out, const rg_conv_weight *w, const rg
         last = copy;
     }
     const rg_tensor *turned = rg_permute4(c, w->weight, 0, 2, 3, 1);
-    const void *rows = turned ? rg_cuda_rows(c, turned, x->dtype, NULL) : NULL;
-    const void *bias = w->bias ? rg_cuda_rows(c, w->bias, x->dtype, NULL) : NULL;
+    const void *rows = turned ? rg_cuda_rows(c, turned, x->dtype) : NULL;
+    const void *bias = w->bias ? rg_cuda_rows(c, w->bias, x->dtype) : NULL;
     if (!c->error && (x->dtype == RG_F32 || !by_cudnn(c, out, last, w->weight, rows, bias, stride, padding)) && !c->error)
         by_products(c, out, last, w->weight, rows, bias, w->bias, stride, padding);
     rg_scope_end(c, s, NULL);

@@ -53,7 +53,7 @@ template <typename T> struct alignas(8 * sizeof(T) < 16 ? 8 : 16) eight {
 };
 
 template <typename O, typename I>
-static __global__ void convert_kernel(O *out, const I *in, int64_t n, const float *scale)
+static __global__ void convert_kernel(O *out, const I *in, int64_t n)
 {
     const int64_t first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 8;
 
@@ -61,58 +61,53 @@ static __global__ void convert_kernel(O *out, const I *in, int64_t n, const floa
         const eight<I> from = *(const eight<I> *)(in + first);
         eight<O> to;
         for (int k = 0; k < 8; k++)
-            to.v[k] = from_f32<O>(scale ? to_f32(from.v[k]) * *scale : to_f32(from.v[k]));
+            to.v[k] = from_f32<O>(to_f32(from.v[k]));
         *(eight<O> *)(out + first) = to;
     } else {
         for (int64_t i = first; i < n; i++)
-            out[i] = from_f32<O>(scale ? to_f32(in[i]) * *scale : to_f32(in[i]));
+            out[i] = from_f32<O>(to_f32(in[i]));
     }
 }
 
 template <typename O>
-static bool convert_to(rg_ctx *c, O *out, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
+static bool convert_to(rg_ctx *c, O *out, const void *in, rg_dtype in_dtype, int64_t n)
 {
     const unsigned n_blocks = blocks_for((n + 7) / 8, N_THREADS);
     const cudaStream_t stream = (cudaStream_t)c->stream;
 
     switch (in_dtype) {
-    case RG_F32: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const float *)in, n, scale); break;
-    case RG_F16: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __half *)in, n, scale); break;
-    case RG_BF16: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_bfloat16 *)in, n, scale); break;
-    case RG_F8_E4M3: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_fp8_e4m3 *)in, n, scale); break;
-    case RG_F8_E5M2: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_fp8_e5m2 *)in, n, scale); break;
+    case RG_F32: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const float *)in, n); break;
+    case RG_F16: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __half *)in, n); break;
+    case RG_BF16: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_bfloat16 *)in, n); break;
+    case RG_F8_E4M3: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_fp8_e4m3 *)in, n); break;
+    case RG_F8_E5M2: convert_kernel<<<n_blocks, N_THREADS, 0, stream>>>(out, (const __nv_fp8_e5m2 *)in, n); break;
     default: return false;
     }
     return true;
 }
 
 /* Flat elements between common types; false where there is no kernel for the pair or an end does not lie on 16 bytes. */
-static bool convert_flat(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
+static bool convert_flat(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n)
 {
     if (!is_aligned(out) || !is_aligned(in))
         return false;
     switch (out_dtype) {
-    case RG_F32: return convert_to(c, (float *)out, in, in_dtype, n, scale);
-    case RG_F16: return convert_to(c, (__half *)out, in, in_dtype, n, scale);
-    case RG_BF16: return convert_to(c, (__nv_bfloat16 *)out, in, in_dtype, n, scale);
+    case RG_F32: return convert_to(c, (float *)out, in, in_dtype, n);
+    case RG_F16: return convert_to(c, (__half *)out, in, in_dtype, n);
+    case RG_BF16: return convert_to(c, (__nv_bfloat16 *)out, in, in_dtype, n);
     default: return false;
     }
 }
 
-static __global__ void convert_scaled_kernel(void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
+extern "C" void rg_cuda_convert(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n)
 {
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const int64_t one = 1;
 
-    if (i < n)
-        store_f32(out, out_dtype, i, scale ? load_f32(in, in_dtype, i) * *scale : load_f32(in, in_dtype, i));
-}
-
-extern "C" void rg_cuda_convert(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale)
-{
     if (n == 0)
         return;
-    if (!convert_flat(c, out, out_dtype, in, in_dtype, n, scale))
-        convert_scaled_kernel<<<blocks_for(n, N_THREADS), N_THREADS, 0, (cudaStream_t)c->stream>>>(out, out_dtype, in, in_dtype, n, scale);
+    if (!convert_flat(c, out, out_dtype, in, in_dtype, n))
+        convert_any_kernel<<<blocks_for(n, N_THREADS), N_THREADS, 0, (cudaStream_t)c->stream>>>(
+            out, out_dtype, in, in_dtype, walk_of_strides(1, &n, &one, &one, &one), n, BY_F32);
     rg_cuda_check(c, "convert");
 }
 
@@ -135,7 +130,7 @@ static void copy_on_device(rg_ctx *c, const rg_tensor *like, side out, side in, 
         cudaMemcpyAsync(out.data, in.data, (size_t)n * size, cudaMemcpyDeviceToDevice, stream);
     } else if (is_same) {
         RG_FOR_SIZE(size, T, (move_kernel<T><<<blocks_for(n, N_THREADS), N_THREADS, 0, stream>>>((T *)out.data, (const T *)in.data, w, n)));
-    } else if (!is_flat(w) || !convert_flat(c, out.data, out.dtype, in.data, in.dtype, n, NULL)) {
+    } else if (!is_flat(w) || !convert_flat(c, out.data, out.dtype, in.data, in.dtype, n)) {
         const bool is_wide = out.dtype == RG_F64 || in.dtype == RG_F64 || is_integer(out.dtype) || is_integer(in.dtype);
         const route by = in.dtype == RG_I64 && is_integer(out.dtype) ? BY_I64 : is_wide ? BY_F64 : BY_F32;
         convert_any_kernel<<<blocks_for(n, N_THREADS), N_THREADS, 0, stream>>>(out.data, out.dtype, in.data, in.dtype, w, n, by);

@@ -16,6 +16,8 @@ extern "C" {
 typedef struct rg_cuda_state {
     cublasLtHandle_t blas;
     cudnnHandle_t dnn;
+    cudnnBackendDescriptor_t dnn_device;        /* where there is no handle: the device that plans are made for (tests/cuda/check_plans.c) */
+    float *zero;                        /* 0 on the device: the other half of a product's scale there */
     void *workspace;                    /* RG_CUDA_WORKSPACE bytes; one stream, so one user at a time */
     struct product_plan *product_plans; /* product.c */
     struct attention_plan *attention_plans;     /* attention.c */
@@ -76,28 +78,31 @@ void rg_cuda_conv2d_release(rg_cuda_state *s);
 
 /*
  * D [M, N] = A [M, K] B [K, N], batched, by cuBLASLt (product.c). Pitches and steps in elements; a turned operand lies as its
- * transpose. Clear the struct with memset first: it is compared as bytes. The alignments are filled in.
+ * transpose. Clear the struct with memset first: it is compared as bytes. The alignments and has_scale are filled in.
  */
 typedef struct rg_cuda_product {
-    rg_dtype dtype;
+    rg_dtype dtype, d_dtype;            /* of the operands; of the result: the same, or RG_F32 */
     cublasLtEpilogue_t epilogue;
     int64_t M, N, K, n_batches;
     int64_t a_pitch, b_pitch, d_pitch, a_step, b_step, d_step;
     int a_is_turned, b_is_turned;
-    int a_alignment, b_alignment, d_alignment;
+    int a_alignment, b_alignment, d_alignment, has_scale;
 } rg_cuda_product;
 
-/* bias [N] of the dtype, or NULL. False, with nothing latched, where cuBLASLt has no such epilogue: run it without. */
-bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *p, void *d, const void *a, const void *b, const void *bias);
+/*
+ * bias [N] of the dtype, or NULL; scale: a factor of the product on the device, or NULL. False, with nothing latched, where cuBLASLt has no
+ * such epilogue: run it without.
+ */
+bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *p, void *d, const void *a, const void *b, const void *bias, const float *scale);
 
-/* Row-major device bytes of t in dtype: its own, or widened (times a scalar on the device, if not NULL) into scratch. */
-const void *rg_cuda_rows(rg_ctx *c, const rg_tensor *t, rg_dtype dtype, const rg_tensor *scale);
+/* Row-major device bytes of t in dtype: its own, or converted into scratch. */
+const void *rg_cuda_rows(rg_ctx *c, const rg_tensor *t, rg_dtype dtype);
 
-/* out += bias (a vector over the last dim), then an activation (-1: none): what an epilogue could not do. */
-void rg_cuda_finish(rg_ctx *c, rg_tensor *out, const rg_tensor *bias, int unary_kind);
+/* out = activation(sums + bias): what an epilogue could not do. bias: a vector over the last dim, or NULL; -1: no activation; out may be sums. */
+void rg_cuda_finish(rg_ctx *c, rg_tensor *out, rg_tensor *sums, const rg_tensor *bias, int unary_kind);
 
 /* Kernel launchers that C files call: copy.cu; conv2d_unfold.cu. */
-void rg_cuda_convert(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n, const float *scale);
+void rg_cuda_convert(rg_ctx *c, void *out, rg_dtype out_dtype, const void *in, rg_dtype in_dtype, int64_t n);
 
 /* Rows first..first + n of the matrix [B OH OW, KH KW C] of a channels-last convolution: each output pixel's window. */
 void rg_cuda_unfold(rg_ctx *c, void *rows, const rg_tensor *x, int KH, int KW, int stride, int padding, int64_t OH, int64_t OW, int64_t first, int64_t n);

@@ -25,12 +25,22 @@ void *rg_cuda_scratch(rg_ctx *c, size_t nbytes)
     return t ? t->data : NULL;
 }
 
+/* A context moves between threads (made by one, used by the server's executor), the current device belongs to a thread. */
+static void bind(rg_ctx *c)
+{
+    static __thread int bound = -1;
+
+    if (bound != c->device.index && cudaSetDevice(c->device.index) == cudaSuccess)
+        bound = c->device.index;
+}
+
 static void ctx_release(rg_ctx *c)
 {
     rg_cuda_state *s = rg_cuda_state_of(c);
 
     if (!s)
         return;
+    bind(c);
     if (c->stream)
         cudaStreamSynchronize((cudaStream_t)c->stream);
     rg_cuda_product_release(s);
@@ -41,6 +51,7 @@ static void ctx_release(rg_ctx *c)
     if (s->blas)
         cublasLtDestroy(s->blas);
     cudaFree(s->workspace);
+    cudaFree(s->zero);
     if (c->stream)
         cudaStreamDestroy((cudaStream_t)c->stream);
     c->stream = NULL;
@@ -60,10 +71,12 @@ static int ctx_init(rg_ctx *c)
         return RG_ERR_NOMEM;
     c->backend_data = s;
     s->must_sync = getenv("RG_SYNC") && *getenv("RG_SYNC") == '1';
+    bind(c);
     if (cudaSetDevice(c->device.index) != cudaSuccess || cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess)
         goto failed;
     c->stream = stream;
-    if (cudaMalloc(&s->workspace, RG_CUDA_WORKSPACE) != cudaSuccess || cublasLtCreate(&s->blas) != CUBLAS_STATUS_SUCCESS ||
+    if (cudaMalloc(&s->workspace, RG_CUDA_WORKSPACE) != cudaSuccess || cudaMalloc((void **)&s->zero, sizeof *s->zero) != cudaSuccess ||
+        cudaMemsetAsync(s->zero, 0, sizeof *s->zero, stream) != cudaSuccess || cublasLtCreate(&s->blas) != CUBLAS_STATUS_SUCCESS ||
         cudnnCreate(&s->dnn) != CUDNN_STATUS_SUCCESS || cudnnSetStream(s->dnn, stream) != CUDNN_STATUS_SUCCESS)
         goto failed;
     return 0;
@@ -76,6 +89,7 @@ static void *device_alloc(rg_ctx *c, size_t nbytes)
 {
     void *data = NULL;
 
+    bind(c);
     if (cudaMalloc(&data, nbytes) == cudaSuccess)
         return data;
     cudaGetLastError();                 /* out of memory is reported by the pool, not by the next launch */
@@ -132,6 +146,7 @@ static const rg_backend backend = {
     .rope_table = rg_cuda_rope_table,
     .timestep_embedding = rg_cuda_timestep_embedding,
     .interpolate = rg_cuda_interpolate,
+    .bind = bind,
     .ctx_init = ctx_init,
     .alloc = device_alloc,
     .free = device_free,

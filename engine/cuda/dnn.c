@@ -106,49 +106,76 @@ static bool is_wanted(cudnnBackendDescriptor_t config, bool is_plain)
     return is_ok;
 }
 
-cudnnBackendDescriptor_t dnn_plan(dnn_builder *b, rg_cuda_state *s, bool is_plain, int64_t *workspace_bytes)
+/* A plan from an engine's configuration; NULL where the engine cannot, or wants more workspace than there is. */
+static cudnnBackendDescriptor_t plan_of(rg_cuda_state *s, cudnnBackendDescriptor_t engine, int64_t *workspace_bytes)
+{
+    cudnnBackendDescriptor_t plan = NULL;
+    int64_t n = 0;
+
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan) != CUDNN_STATUS_SUCCESS)
+        return NULL;
+    if ((s->dnn ? cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &s->dnn)
+                : cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &s->dnn_device)) ==
+            CUDNN_STATUS_SUCCESS &&
+        cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &engine) == CUDNN_STATUS_SUCCESS &&
+        cudnnBackendFinalize(plan) == CUDNN_STATUS_SUCCESS &&
+        cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, workspace_bytes) == CUDNN_STATUS_SUCCESS &&
+        *workspace_bytes <= RG_CUDA_WORKSPACE)
+        return plan;
+    cudnnBackendDestroyDescriptor(plan);
+    return NULL;
+}
+
+dnn_plan dnn_plan_make(dnn_builder *b, rg_cuda_state *s, bool is_plain)
 {
     enum { MAX_ENGINES = 16 };
-    const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
-    cudnnBackendDescriptor_t engines[MAX_ENGINES], plan = NULL;
-    int64_t n_engines = 0;
+    static const cudnnBackendHeurMode_t modes[] = { CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK };
+    dnn_plan out = { 0 };
 
     cudnnBackendDescriptor_t graph = dnn_make(b, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     dnn_set(b, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, b->n_ops, b->ops);
-    dnn_set(b, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &s->dnn);
+    if (s->dnn)
+        dnn_set(b, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &s->dnn);
     dnn_finish(b, graph);
-    cudnnBackendDescriptor_t heuristics = dnn_make(b, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-    dnn_set_descriptor(b, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
-    dnn_set(b, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-    dnn_finish(b, heuristics);
-    for (int i = 0; i < MAX_ENGINES; i++)
-        engines[i] = dnn_make(b, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    if (b->status == CUDNN_STATUS_SUCCESS)
-        b->status = cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_ENGINES, &n_engines, engines);
-    for (int64_t i = 0; b->status == CUDNN_STATUS_SUCCESS && !plan && i < n_engines; i++) {
-        cudnnBackendDescriptor_t next = NULL;
-        int64_t n = 0;
-        if (is_wanted(engines[i], is_plain) &&
-            cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &next) == CUDNN_STATUS_SUCCESS &&
-            cudnnBackendSetAttribute(next, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &s->dnn) == CUDNN_STATUS_SUCCESS &&
-            cudnnBackendSetAttribute(next, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &engines[i]) ==
-                CUDNN_STATUS_SUCCESS &&
-            cudnnBackendFinalize(next) == CUDNN_STATUS_SUCCESS &&
-            cudnnBackendGetAttribute(next, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, workspace_bytes) ==
-                CUDNN_STATUS_SUCCESS &&
-            *workspace_bytes <= RG_CUDA_WORKSPACE) {
-            plan = next;
-            next = NULL;
+    for (size_t m = 0; m < sizeof modes / sizeof *modes && b->status == CUDNN_STATUS_SUCCESS && !out.plan; m++) {
+        cudnnBackendDescriptor_t engines[MAX_ENGINES], heuristics = dnn_make(b, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+        int64_t n_engines = 0;
+
+        dnn_set_descriptor(b, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+        dnn_set(b, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &modes[m]);
+        if (!s->dnn)
+            dnn_set_descriptor(b, heuristics, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, s->dnn_device);
+        dnn_finish(b, heuristics);
+        for (int i = 0; i < MAX_ENGINES; i++)
+            engines[i] = dnn_make(b, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+        if (b->status != CUDNN_STATUS_SUCCESS || cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                                         MAX_ENGINES, &n_engines, engines) != CUDNN_STATUS_SUCCESS)
+            continue;                   /* the other mode may know one */
+        for (int64_t i = 0; !out.plan && i < n_engines; i++) {
+            if (is_wanted(engines[i], is_plain) && (out.plan = plan_of(s, engines[i], &out.workspace_bytes))) {
+                out.engine = engines[i];
+                for (int k = 0; k < b->n_all; k++)
+                    if (b->all[k] == engines[i])
+                        b->all[k] = NULL;
+            }
         }
-        if (next)
-            cudnnBackendDestroyDescriptor(next);
     }
     for (int i = b->n_all - 1; i >= 0; i--)
-        cudnnBackendDestroyDescriptor(b->all[i]);
-    return plan;
+        if (b->all[i])
+            cudnnBackendDestroyDescriptor(b->all[i]);
+    return out;
 }
 
-cudnnStatus_t dnn_run(rg_cuda_state *s, cudnnBackendDescriptor_t plan, int64_t n, const int64_t *uids, void *const *data)
+void dnn_plan_release(dnn_plan *p)
+{
+    if (p->plan)
+        cudnnBackendDestroyDescriptor(p->plan);
+    if (p->engine)
+        cudnnBackendDestroyDescriptor(p->engine);
+    *p = (dnn_plan){ 0 };
+}
+
+cudnnStatus_t dnn_run(rg_cuda_state *s, const dnn_plan *p, int64_t n, const int64_t *uids, void *const *data)
 {
     dnn_builder b = { 0 };
     cudnnBackendDescriptor_t pack = dnn_make(&b, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
@@ -158,7 +185,7 @@ cudnnStatus_t dnn_run(rg_cuda_state *s, cudnnBackendDescriptor_t plan, int64_t n
     dnn_set(&b, pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &s->workspace);
     dnn_finish(&b, pack);
     if (b.status == CUDNN_STATUS_SUCCESS)
-        b.status = cudnnBackendExecute(s->dnn, plan, pack);
+        b.status = cudnnBackendExecute(s->dnn, p->plan, pack);
     if (pack)
         cudnnBackendDestroyDescriptor(pack);
     return b.status;

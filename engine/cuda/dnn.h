@@ -7,7 +7,7 @@
 
 #include "engine/cuda/cuda.h"
 
-enum { DNN_MAX_DESCRIPTORS = 64 };
+enum { DNN_MAX_DESCRIPTORS = 128 };   /* attention with bias and mask makes 70 */
 
 /* A graph being built: every descriptor made so far, destroyed together. The first failure sticks. */
 typedef struct dnn_builder {
@@ -34,12 +34,19 @@ void dnn_add_op(dnn_builder *b, cudnnBackendDescriptor_t op);
 void dnn_pointwise(dnn_builder *b, cudnnPointwiseMode_t mode, cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t y, cudnnBackendDescriptor_t t,
                    cudnnBackendDescriptor_t out, int64_t axis);
 
+/* A graph that can be run. All NULL and 0: cuDNN has no plan for it. */
+typedef struct dnn_plan {
+    cudnnBackendDescriptor_t plan, engine;      /* the plan may look into its engine's configuration: both live as long */
+    int64_t workspace_bytes;
+} dnn_plan;
+
 /*
  * The first plan of the heuristics that fits the workspace and gives the same bytes each time; is_plain also leaves out engines that
- * transform their operands (Winograd, FFT). NULL if there is none. Destroys what b holds.
+ * transform their operands (Winograd, FFT). Destroys what b holds.
  */
-cudnnBackendDescriptor_t dnn_plan(dnn_builder *b, rg_cuda_state *s, bool is_plain, int64_t *workspace_bytes);
+dnn_plan dnn_plan_make(dnn_builder *b, rg_cuda_state *s, bool is_plain);
+void dnn_plan_release(dnn_plan *p);
 
-cudnnStatus_t dnn_run(rg_cuda_state *s, cudnnBackendDescriptor_t plan, int64_t n, const int64_t *uids, void *const *data);
+cudnnStatus_t dnn_run(rg_cuda_state *s, const dnn_plan *p, int64_t n, const int64_t *uids, void *const *data);
 
 #endif

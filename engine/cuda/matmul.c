@@ -37,7 +37,7 @@ void rg_cuda_matmul(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tens
     }
     const int s = rg_scope_begin(c);
     memset(&p, 0, sizeof p);
-    p.dtype = out->dtype;
+    p.dtype = p.d_dtype = out->dtype;
     p.M = rg_dim(a, -2), p.N = rg_dim(b, -1), p.K = rg_dim(a, -1), p.n_batches = 1;
     p.d_pitch = p.N;
     p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
@@ -79,7 +79,7 @@ void rg_cuda_matmul(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tens
             at_a += at * a->stride[d], at_b += at * b->stride[d], at_d += at * out->stride[d];
         }
         rg_cuda_product_run(c, &p, (char *)out->data + at_d * (int64_t)size, (const char *)a->data + at_a * (int64_t)size,
-                            (const char *)b->data + at_b * (int64_t)size, NULL);
+                            (const char *)b->data + at_b * (int64_t)size, NULL, NULL);
     }
     rg_scope_end(c, s, NULL);
     rg_cuda_check(c, "matmul");

@@ -55,11 +55,13 @@ static bool make_layout(cublasLtMatrixLayout_t *l, cudaDataType_t type, int64_t 
            cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step) == CUBLAS_STATUS_SUCCESS;
 }
 
-static bool make_plan(rg_cuda_state *s, product_plan *p)
+/* bias: set before the heuristics are asked, which look at it (and at what it lies on) */
+static bool make_plan(rg_cuda_state *s, product_plan *p, const void *bias)
 {
     const rg_cuda_product *k = &p->key;
-    const cudaDataType_t type = data_type(k->dtype);
+    const cudaDataType_t type = data_type(k->dtype), d_type = data_type(k->d_dtype);
     const cublasOperation_t ta = k->b_is_turned ? CUBLAS_OP_T : CUBLAS_OP_N, tb = k->a_is_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const int32_t pointer_mode = k->has_scale ? CUBLASLT_POINTER_MODE_DEVICE : CUBLASLT_POINTER_MODE_HOST;
     const size_t workspace = RG_CUDA_WORKSPACE;
     const uint32_t align_a = (uint32_t)k->b_alignment, align_b = (uint32_t)k->a_alignment, align_d = (uint32_t)k->d_alignment;
     cublasLtMatmulPreference_t preference = NULL;
@@ -68,10 +70,10 @@ static bool make_plan(rg_cuda_state *s, product_plan *p)
 #define DESC(name, value) (cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_##name, &(value), sizeof(value)) == CUBLAS_STATUS_SUCCESS)
 #define PREF(name, value) (cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_##name, &(value), sizeof(value)) == CUBLAS_STATUS_SUCCESS)
     const bool is_ok = cublasLtMatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
-                       DESC(TRANSA, ta) && DESC(TRANSB, tb) && DESC(EPILOGUE, k->epilogue) &&
+                       DESC(TRANSA, ta) && DESC(TRANSB, tb) && DESC(EPILOGUE, k->epilogue) && DESC(POINTER_MODE, pointer_mode) && (!bias || DESC(BIAS_POINTER, bias)) &&
                        make_layout(&p->a, type, k->K, k->N, k->b_is_turned, k->b_pitch, k->n_batches, k->b_step) &&
                        make_layout(&p->b, type, k->M, k->K, k->a_is_turned, k->a_pitch, k->n_batches, k->a_step) &&
-                       make_layout(&p->d, type, k->M, k->N, false, k->d_pitch, k->n_batches, k->d_step) &&
+                       make_layout(&p->d, d_type, k->M, k->N, false, k->d_pitch, k->n_batches, k->d_step) &&
                        cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS && PREF(MAX_WORKSPACE_BYTES, workspace) &&
                        PREF(MIN_ALIGNMENT_A_BYTES, align_a) && PREF(MIN_ALIGNMENT_B_BYTES, align_b) && PREF(MIN_ALIGNMENT_C_BYTES, align_d) &&
                        PREF(MIN_ALIGNMENT_D_BYTES, align_d) &&
@@ -95,7 +97,7 @@ static int alignment_of(const void *data, int64_t step, rg_dtype dtype)
     return (int)(bits & (~bits + 1));
 }
 
-bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *wanted, void *d, const void *a, const void *b, const void *bias)
+bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *wanted, void *d, const void *a, const void *b, const void *bias, const float *scale)
 {
     const float one = 1.0f, zero = 0.0f;
     rg_cuda_state *s = rg_cuda_state_of(c);
@@ -103,9 +105,10 @@ bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *wanted, void *d, cons
     product_plan *p;
 
     memcpy(&key, wanted, sizeof key);   /* compared as bytes: the caller has cleared the gaps */
+    key.has_scale = scale != NULL;
     key.a_alignment = alignment_of(a, key.a_step, key.dtype);
     key.b_alignment = alignment_of(b, key.b_step, key.dtype);
-    key.d_alignment = alignment_of(d, key.d_step, key.dtype);
+    key.d_alignment = alignment_of(d, key.d_step, key.d_dtype);
     for (p = s->product_plans; p && memcmp(&p->key, &key, sizeof key); p = p->next)
         ;
     if (!p) {
@@ -114,7 +117,7 @@ bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *wanted, void *d, cons
             return false;
         }
         memcpy(&p->key, &key, sizeof key);
-        p->is_supported = make_plan(s, p);
+        p->is_supported = make_plan(s, p, bias);
         p->next = s->product_plans;
         s->product_plans = p;
     }
@@ -126,22 +129,22 @@ bool rg_cuda_product_run(rg_ctx *c, const rg_cuda_product *wanted, void *d, cons
     }
     if (bias)
         cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
-    const cublasStatus_t status = cublasLtMatmul(s->blas, p->desc, &one, b, p->a, a, p->b, &zero, d, p->d, d, p->d, &p->algo, s->workspace,
+    const cublasStatus_t status = cublasLtMatmul(s->blas, p->desc, scale ? scale : &one, b, p->a, a, p->b, scale ? s->zero : &zero, d, p->d, d, p->d, &p->algo, s->workspace,
                                                  RG_CUDA_WORKSPACE, (cudaStream_t)c->stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         rg_fail(c, RG_ERR_DEVICE, "cuBLASLt matmul: %s", cublasLtGetStatusString(status));
     return status == CUBLAS_STATUS_SUCCESS;
 }
 
-const void *rg_cuda_rows(rg_ctx *c, const rg_tensor *t, rg_dtype dtype, const rg_tensor *scale)
+const void *rg_cuda_rows(rg_ctx *c, const rg_tensor *t, rg_dtype dtype)
 {
     const rg_tensor *rows = rg_contiguous(c, t);
     const int64_t n = rg_numel(t);
 
-    if (!rows || (rows->dtype == dtype && !scale))
+    if (!rows || rows->dtype == dtype)
         return rows ? rows->data : NULL;
-    void *widened = rg_cuda_scratch(c, (size_t)n * rg_dtype_size(dtype));
-    if (widened)
-        rg_cuda_convert(c, widened, dtype, rows->data, rows->dtype, n, scale ? (const float *)scale->data : NULL);
-    return widened;
+    void *converted = rg_cuda_scratch(c, (size_t)n * rg_dtype_size(dtype));
+    if (converted)
+        rg_cuda_convert(c, converted, dtype, rows->data, rows->dtype, n);
+    return converted;
 }

@@ -57,6 +57,8 @@ typedef struct rg_backend {
 
     int (*ctx_init)(rg_ctx *c);                                     /* set up c->stream and c->backend_data; 0 or a code; may be NULL */
 
+    void (*bind)(rg_ctx *c);                                        /* before each row: make c's device the calling thread's; may be NULL */
+
     /* memory of the device */
     void *(*alloc)(rg_ctx *c, size_t nbytes);                       /* 64-byte aligned at least; NULL when there is none */
     void (*free)(void *data);

@@ -50,6 +50,7 @@ int rg_broadcast_shape(const rg_tensor *a, const rg_tensor *b, int64_t *shape);
  */
 #define RG_RUN(c, row, out, ...) do {                                                                    \
         if (!(c)->ops->row) { rg_op_missing((c), #row, (out)); break; }                                   \
+        if ((c)->ops->bind) (c)->ops->bind(c);                                                            \
         const double rg_run_start = rg_profile_start(c);                                                  \
         (c)->ops->row((c), (out), __VA_ARGS__);                                                           \
         if (rg_run_start > 0) rg_profile_end((c), #row, rg_run_start, (out));                             \
