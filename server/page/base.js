@@ -15,6 +15,9 @@ export function h(tag, attributes, ...children) {
 }
 export const $ = (id) => document.getElementById(id)
 
+// For those who hear the page instead of seeing it.
+export const announce = (text) => { $('said').textContent = text }
+
 export function toast(text, isBad) {
   const t = h('p', { class: isBad ? 'toast bad' : 'toast' }, text)
   $('toasts').append(t)

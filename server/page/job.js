@@ -1,5 +1,5 @@
 // A job as people see it: one card that changes from waiting to running to its pictures, and the larger view of one that is done.
-import { cost, download, get, h, media, plural, post, save, seconds, show, toast, url, when, write } from './base.js'
+import { announce, cost, download, get, h, media, plural, post, save, seconds, show, toast, url, when, write } from './base.js'
 import { cancel, extra, isActive, progress, refresh, state } from './live.js'
 
 export const output = (j, n, width) => url`jobs/${j.id}/outputs/${n}` + (width ? '?width=' + width : '')
@@ -109,6 +109,7 @@ export function card(job, buttons) {
   let shown = '', img
   function update(j) {
     const isOver = !isActive(j)
+    if (isOver && shown && shown !== j.state) announce(`${nameOf(j)}: ${words[j.state]}`)
     stage.classList.toggle('empty', !isOver && !extra(j.id).preview)
     if (shown !== j.state) {
       shown = j.state
@@ -128,6 +129,7 @@ export function card(job, buttons) {
     if (line.textContent !== text) line.textContent = text
     line.classList.toggle('bad', j.state === 'failed' || j.state === 'lost')
     if (isOver) return
+    stage.dataset.text = j.state === 'queued' ? 'Waiting' : 'Running'
     const p = progress(j), x = extra(j.id)
     bar.hidden = j.state !== 'running'
     if (p.share !== undefined) bar.value = p.share
@@ -159,7 +161,7 @@ export function open(j, { n = 0, buttons, previous, next, onclose } = {}) {
     stage.replaceChildren(o ? media(output(j, o.n), o.content_type, j.text || nameOf(j)) : h('p', { class: 'gone' }, 'No picture'))
     strip.replaceChildren(...(pictures.length < 2 ? [] : pictures.map((p, i) => h('button', { type: 'button', 'aria-label': `Picture ${i + 1} of ${pictures.length}`, 'aria-current': i === at ? 'true' : null,
       onclick: () => { at = i; draw() } }, media(output(j, p.n, 160), p.content_type, '', true)))))
-    keep.onclick = () => download(output(j, o.n), `${nameOf(j)}-${j.id.slice(0, 8)}-${o.n}.${suffix(o)}`)
+    keep.onclick = () => download(output(j, o.n) + '?metadata=1', `${nameOf(j)}-${j.id.slice(0, 8)}-${o.n}.${suffix(o)}`)
     keep.hidden = !o
   }
   const keep = h('button', { type: 'button' }, 'Save picture')

@@ -43,9 +43,13 @@ async function main() {
   fs.writeFileSync(path.join(flows, 'kinds.json'), JSON.stringify({ name: 'kinds', description: evil, parameters: [
     { name: 'picture', type: 'image', required: true, targets: ['1.image'], description: 'what to save again' },
     { name: 'prefix', type: 'string', default: 'x', choices: ['x', 'y'], targets: ['2.filename_prefix'] },
-    { name: 'text', type: 'string', default: evil, targets: ['3.filename_prefix'] },
-    { name: 'upside', type: 'boolean', default: false, targets: ['4.switch'] }].slice(0, 2),
-  graph: { 1: { class_type: 'LoadImage', inputs: { image: '' } }, 2: { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'x' } } } }))
+    { name: 'method', type: 'string', default: 'lanczos', targets: ['3.upscale_method'] },
+    { name: 'model', type: 'string', default: 'flux-demo.safetensors', targets: ['4.unet_name'] },
+    { name: 'tile', type: 'boolean', default: true, targets: ['5.value'] }],
+  graph: { 1: { class_type: 'LoadImage', inputs: { image: '' } }, 2: { class_type: 'SaveImage', inputs: { images: ['3', 0], filename_prefix: 'x' } },
+    3: { class_type: 'ImageScaleBy', inputs: { image: ['1', 0], upscale_method: 'lanczos', scale_by: 0.5 } },
+    4: { class_type: 'UNETLoader', inputs: { unet_name: 'flux-demo.safetensors', weight_dtype: 'default' } },
+    5: { class_type: 'PrimitiveBoolean', inputs: { value: true } } } }))
   let server = await serve(folder, '--port', '0', '--jobs-file', jobs, '--preview-method', 'auto', '--workflows', flows)
   const port = String(server.port), browser = await browse(chromium)
   const page = await browser.open(server.url)
@@ -100,6 +104,9 @@ async function main() {
   await page.eval(`location.hash = '#/create/kinds'`)
   await page.until(`document.querySelector('.zone')`)
   check('choices are a list', await page.eval(`fieldOf('prefix').tagName === 'SELECT' && fieldOf('prefix').options.length === 2`))
+  check('a node\'s list too', await page.eval(`fieldOf('method').tagName === 'SELECT' && [...fieldOf('method').options].some((o) => o.value === 'bicubic') && fieldOf('method').value === 'lanczos'`))
+  check('model files are offered', await page.until(`fieldOf('model').list?.options.length >= 1 && fieldOf('model').list.options[0].value === 'flux-demo.safetensors'`))
+  check('a switch', await page.eval(`fieldOf('tile').type === 'checkbox' && fieldOf('tile').checked`))
   check('a description is text', await page.eval(`document.querySelector('.about').textContent === ${JSON.stringify(evil)} && window.pwned === undefined`))
   await page.eval(`byText('button', 'Run').click()`)
   check('a missing picture is said', await page.eval(`$$('.error').some((e) => !e.hidden && /picture/.test(e.textContent))`))
@@ -121,6 +128,8 @@ async function main() {
   await page.shot('image-field')
   await page.eval(`byText('button', 'Run').click()`)
   check('and sent', await page.until(`$$('.result').length === 4 && $$('.result')[0].querySelector('.badge.done')`))
+
+  check('half as large', await page.until(`$$('.result')[0].querySelector('.picture img')?.naturalWidth === 128`))
 
   // ---- an endpoint that cannot run says why
   for (const [name, word] of [['flux-instantid', 'nodes'], ['flux-dev', 'flux1-dev.safetensors']]) {
@@ -194,7 +203,7 @@ async function main() {
   check('its values are in the form', await page.until(`location.hash === '#/create/demo' && !document.querySelector('dialog') && fieldOf('steps')?.value === '1' && fieldOf('width').value === '64' && fieldOf('seed').value === '99' && fieldOf('prompt').value.startsWith(${JSON.stringify(evil)})`))
 
   // ---- workflows from files
-  await page.eval(`(async () => { dropFile('drawn.png', await (await fetch('jobs/${first.id}/outputs/0')).blob(), 'image/png') })()`)
+  await page.eval(`(async () => { dropFile('drawn.png', await (await fetch('jobs/${first.id}/outputs/0?metadata=1')).blob(), 'image/png') })()`)
   check('a picture gives its workflow', await page.until(`location.hash === '#/workflow' && /10 nodes, from a picture/.test(document.querySelector('main .about')?.textContent)`))
   check('its classes', await page.eval(`$$('.chip').map((e) => e.textContent).includes('CLIPTextEncode ×2') && !document.querySelector('.chip.bad')`))
   check('its prompts and seed are fields', await page.eval(`fieldOf('text').value.startsWith('a red house') && !!fieldOf('seed') && $$('details [name]').length > 8`))
