@@ -62,6 +62,7 @@ static const route_doc route_docs[] = {
     { "GET", "/i18n", "comfyui", "Translations: none", NULL, NULL, "json", NULL, 0 },
     { "GET", "/workflow_templates", "comfyui", "Templates of node packs: none", NULL, NULL, "json", NULL, 0 },
     { "GET", "/api/workflow_templates/{pack}/{file}", "comfyui", "A template of a node pack: none", NULL, NULL, "file", "404", 0 },
+    { "GET", "/templates/index.json", "comfyui", "The web client's example workflows: none without --templates-root", NULL, NULL, "json", NULL, 0 },
     { "GET", "/models", "models", "Model folders", NULL, NULL, "json", NULL, 0 },
     { "GET", "/models/{folder}", "models", "Files of a model folder", NULL, NULL, "json", "404", 0 },
     { "GET", "/experiment/models", "models", "Model folders with their paths", NULL, NULL, "json", NULL, 0 },
