@@ -45,6 +45,8 @@ void rg_comfy_start(rg_comfy *f, rg_server *s, rg_queue *q)
 {
     f->server = s;
     f->queue = q;
+    rg_server_news_from(s, RG_NEWS_STATUS, comfy_make_status, f);
+    rg_server_news_from(s, RG_NEWS_PROGRESS, comfy_make_progress, f);
     rg_server_route(s, "GET", "/ws", RG_ROUTE_SOCKET, NULL, f);
     comfy_add_prompt_routes(f);
     comfy_add_info_routes(f);

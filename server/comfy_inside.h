@@ -44,9 +44,11 @@ void comfy_progress_release(comfy_progress *p);
 void comfy_progress_begin(rg_comfy *f, const rg_job *job);
 void comfy_progress_step(rg_comfy *f, const rg_event *e);
 void comfy_progress_end(rg_comfy *f);
+char *comfy_make_progress(void *comfy);                 /* for rg_server_news_from() */
 
 /* events.c */
 void comfy_send_status(rg_comfy *f, const char *client);     /* client: who sent the job that it is about; NULL: nobody */
+char *comfy_make_status(void *comfy);  /* for rg_server_news_from() */
 char *comfy_status_text(rg_comfy *f, const char *sid);  /* rg_free() it */
 char *comfy_features_text(const rg_comfy *f);
 

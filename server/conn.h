@@ -4,6 +4,7 @@
 
 #include <libwebsockets.h>
 #include <stdatomic.h>
+#include <uv.h>
 
 #include "graph/json_text.h"
 #include "server/http.h"
@@ -114,15 +115,27 @@ struct rg_socket {
     rg_socket *prev, *next;
     char *sid;
     rg_socket *same;                    /* the next in the table of ids */
-    bool wants_news;                    /* the latest news waits until what is before it has gone out */
+    bool wants_news[RG_NEWS_KINDS];     /* the latest waits until what is before it has gone out */
     bool is_silent, has_metadata, had_first;
     char *message;                      /* fragments of a message so far */
     size_t n_message;
     int opcode;
 };
 
+/* One kind of news; of the loop thread, but for make and user, which never change. */
+typedef struct news {
+    rg_server *server;
+    out_bytes *bytes;                   /* the latest; NULL: none yet */
+    rg_socket *next;                    /* who gets it next; NULL: everybody has it */
+    bool is_waiting, is_armed;          /* it has changed since; somebody goes on with it soon */
+    double last;                        /* when its round began */
+    char *(*make)(void *user);
+    void *user;
+} news;
+
 struct rg_server {
     struct lws_context *context;
+    uv_loop_t *uv;                      /* under it; NULL: poll() */
     struct lws_vhost *vhosts[8];
     int n_vhosts, port;
     rg_server_options options;
@@ -139,14 +152,7 @@ struct rg_server {
     conn *conns;
     rg_socket *sockets;                 /* newest first */
     rg_socket *by_sid[SID_PLACES];      /* hash table of the same, newest first */
-    struct {                            /* rg_server_news(): */
-        out_bytes *bytes;               /* the latest; NULL: none yet */
-        rg_socket *next;                /* who gets it next; NULL: everybody has it */
-        bool is_waiting, is_armed;      /* it has changed since; somebody goes on with it soon */
-        double last;                    /* when its round began */
-        char *(*make)(void *user);
-        void *user;
-    } news;
+    news news[RG_NEWS_KINDS];
     atomic_bool is_stopping;
     lws_sorted_usec_list_t timer;
     struct later *laters;

@@ -29,7 +29,7 @@ char *comfy_status_text(rg_comfy *f, const char *sid)
     return rg_text_take(&t);
 }
 
-static char *make_status(void *user)
+char *comfy_make_status(void *user)
 {
     return comfy_status_text(user, NULL);
 }
@@ -61,7 +61,7 @@ void comfy_send_status(rg_comfy *f, const char *client)
         rg_free(text);
     }
     if (!is_for_all)
-        rg_server_news(f->server, make_status, f);
+        rg_server_news(f->server, RG_NEWS_STATUS);
 }
 
 /* {"type": type, "data": data}; data is taken over. To the run's client; without one, to nobody or to everybody. */

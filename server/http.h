@@ -172,12 +172,16 @@ typedef enum rg_send_to {
  */
 void rg_server_send(rg_server *s, const char *sid, rg_send_to to, bool is_binary, const void *bytes, size_t n_bytes);
 
+typedef enum rg_news { RG_NEWS_STATUS, RG_NEWS_PROGRESS, RG_NEWS_KINDS } rg_news;
+
 /*
  * A text message of which only the latest counts, to every session: make() is called on the loop thread (it gives text to rg_free(), or
- * NULL) once for all sockets and all calls meanwhile. Sockets get it a few at a time, so that a thousand of them delay nobody, and one
- * that has not read what came before gets it when it has: the latest then. From any thread; make and user are the same in every call.
+ * NULL: nothing is sent) once for all sockets and all calls meanwhile. Sockets get it a few at a time, so that a thousand of them delay
+ * nobody, and one that has not read what came before gets it when it has: the latest then. rg_server_news() comes from any thread, after
+ * rg_server_news_from() has said before the server runs who makes it.
  */
-void rg_server_news(rg_server *s, char *(*make)(void *user), void *user);
+void rg_server_news_from(rg_server *s, rg_news kind, char *(*make)(void *user), void *user);
+void rg_server_news(rg_server *s, rg_news kind);
 
 /* On the loop thread. */
 const char *rg_socket_sid(const rg_socket *s);

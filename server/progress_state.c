@@ -8,6 +8,7 @@
  *   - What may be sent is an allowance of bytes that grows with each step and with time, and may be overdrawn by one message. Runs of
  *     up to some 20 nodes, and longer ones whose nodes take their time, get every message exactly as from ComfyUI; the work and the
  *     bytes of any other stay in proportion to its number of steps.
+ *   - A run that no client has sent is told to all. Where that is more than the allowance, they get its latest state as news (http.h).
  *   - A state that was left out is sent as soon as the allowance has grown back, also when nothing else happens meanwhile.
  *   - The text of each node is kept from one message to the next and made anew only when that node changes.
  *
@@ -122,24 +123,44 @@ static void update(comfy_progress *p, const rg_event *e)
         write_entry(p, e->progress_at, &e->progress[e->progress_at]);
 }
 
-/* p->lock is held. */
-static void send_now(rg_comfy *f)
+/* The message; NULL: nothing to say. rg_free() it. p->lock is held. */
+static char *make(const comfy_progress *p, size_t *n_bytes)
 {
-    comfy_progress *p = &f->progress;
-    const int n_sockets = atomic_load(&f->n_sockets);
     rg_text t = { 0 };
 
-    p->is_stale = false;
     rg_text_add(&t, "{\"type\": \"progress_state\", \"data\": {\"prompt_id\": ");
     rg_text_add_bytes(&t, p->id.data, p->id.n_bytes);
     rg_text_add(&t, ", \"nodes\": {");
     for (int i = 0; i < p->n; i++)
         rg_text_add_bytes(&t, p->entries[i].data, p->entries[i].n_bytes);
     rg_text_add(&t, "}}}");
-    if (!t.is_failed)
-        rg_server_send(f->server, p->client, RG_SEND_ALL, false, t.data, t.n_bytes);
-    p->allowance -= (double)t.n_bytes * (p->client ? 1 : n_sockets);
-    rg_text_release(&t);
+    *n_bytes = t.n_bytes;
+    return rg_text_take(&t);
+}
+
+/* p->lock is held. */
+static void send_now(rg_comfy *f)
+{
+    comfy_progress *p = &f->progress;
+    size_t n_bytes;
+    char *text = make(p, &n_bytes);
+
+    p->is_stale = false;
+    if (text)
+        rg_server_send(f->server, p->client, RG_SEND_ALL, false, text, n_bytes);
+    rg_free(text);
+    p->allowance -= (double)n_bytes * (p->client ? 1 : atomic_load(&f->n_sockets));
+}
+
+char *comfy_make_progress(void *comfy)
+{
+    comfy_progress *p = &((rg_comfy *)comfy)->progress;
+    size_t n_bytes;
+
+    pthread_mutex_lock(&p->lock);
+    char *text = p->n && !p->client ? make(p, &n_bytes) : NULL;
+    pthread_mutex_unlock(&p->lock);
+    return text;
 }
 
 /* p->lock is held. */
@@ -182,9 +203,12 @@ void comfy_progress_step(rg_comfy *f, const rg_event *e)
     update(p, e);
     if (!p->is_off) {
         p->allowance += allowance_step;
-        if (p->allowance < 0 || p->is_stale)    /* the clock is asked only where it may matter */
+        if (p->allowance < allowance_most / 2 || p->is_stale)   /* the clock is asked only where it may matter */
             grow_allowance(p);
-        if (p->allowance >= 0) {
+        const double cost = (double)p->n_bytes * atomic_load(&f->n_sockets);
+        if (!p->client && cost > p->allowance) {        /* nobody's run, told to many */
+            rg_server_news(f->server, RG_NEWS_PROGRESS);
+        } else if (p->allowance >= 0) {
             send_now(f);
         } else {
             p->is_stale = true;

@@ -158,8 +158,9 @@ void socket_end(conn *c)
     while (*place != k)
         place = &(*place)->same;
     *place = k->same;
-    if (s->news.next == k)
-        s->news.next = k->next;
+    for (int i = 0; i < RG_NEWS_KINDS; i++)
+        if (s->news[i].next == k)
+            s->news[i].next = k->next;
     if (k->next)
         k->next->prev = k->prev;
     *(k->prev ? &k->prev->next : &s->sockets) = k->next;
@@ -335,70 +336,77 @@ void rg_server_send(rg_server *s, const char *sid, rg_send_to to, bool is_binary
 /* ---- news: only the latest counts ------------------------------------------------------------------------------------------------ */
 
 /* A round goes by some sockets at a time, and the next begins a while after the last one did: some 10,000 messages a second at most. */
-enum { NEWS_AT_ONCE = 50 };
+enum { NEWS_AT_ONCE = 50, NEWS_BYTES = 1 << 18 };
 static const double news_pause = 0.005, news_round = 0.05;
 
-static void send_news(conn *c)
+static void send_news(conn *c, news *n)
 {
-    rg_server *s = c->server;
+    bool *wants = &c->socket->wants_news[n - n->server->news];
 
-    if (!s->news.bytes || c->state != CONN_SOCKET || c->is_killed || c->socket->is_silent)
+    if (!n->bytes || c->state != CONN_SOCKET || c->is_killed || c->socket->is_silent)
         return;
-    c->socket->wants_news = c->out_first != NULL;
-    if (!c->socket->wants_news)
-        conn_send(c, s->news.bytes);
+    *wants = c->out_first != NULL;
+    if (!*wants)
+        conn_send(c, n->bytes);
 }
 
 void socket_news(conn *c)
 {
-    if (c->socket->wants_news)
-        send_news(c);
+    for (int i = 0; i < RG_NEWS_KINDS; i++)
+        if (c->socket->wants_news[i])
+            send_news(c, &c->server->news[i]);
 }
 
 static void go_on_with_news(void *arg)
 {
-    rg_server *s = arg;
+    news *n = arg;
+    rg_server *s = n->server;
     const double now = rg_server_now();
     char *text;
 
     if (!s->context)                    /* it ends, nobody is connected any more */
         return;
-    s->news.is_armed = false;
-    if (!s->news.next && s->news.is_waiting && now - s->news.last >= news_round) {
-        s->news.is_waiting = false;
-        s->news.last = now;
-        if (s->sockets && (text = s->news.make(s->news.user))) {
-            out_bytes_unref(s->news.bytes);
-            s->news.bytes = frame(OP_TEXT, text, strlen(text));
-            s->news.next = s->sockets;
+    n->is_armed = false;
+    if (!n->next && n->is_waiting && now - n->last >= news_round) {
+        n->is_waiting = false;
+        n->last = now;
+        if (s->sockets && n->make && (text = n->make(n->user))) {
+            out_bytes_unref(n->bytes);
+            n->bytes = frame(OP_TEXT, text, strlen(text));
+            n->next = s->sockets;
             rg_free(text);
         }
     }
-    for (int i = 0; i < NEWS_AT_ONCE && s->news.next; i++) {
-        rg_socket *k = s->news.next;
-        s->news.next = k->next;
-        send_news(k->conn);
+    size_t n_bytes = 0;
+    for (int i = 0; i < NEWS_AT_ONCE && n_bytes < NEWS_BYTES && n->next; i++) {
+        rg_socket *k = n->next;
+        n_bytes += n->bytes ? n->bytes->n_bytes : 0;
+        n->next = k->next;
+        send_news(k->conn, n);
     }
-    if (s->news.next || s->news.is_waiting) {
-        s->news.is_armed = true;
-        rg_server_post_later(s, s->news.next ? news_pause : news_round - (now - s->news.last), go_on_with_news, s);
+    if (n->next || n->is_waiting) {
+        n->is_armed = true;
+        rg_server_post_later(s, n->next ? news_pause : news_round - (now - n->last), go_on_with_news, n);
     }
 }
 
 static void begin_news(void *arg)
 {
-    rg_server *s = arg;
+    news *n = arg;
 
-    s->news.is_waiting = true;
-    if (!s->news.is_armed)
-        go_on_with_news(s);
+    n->is_waiting = true;
+    if (!n->is_armed)
+        go_on_with_news(n);
 }
 
-void rg_server_news(rg_server *s, char *(*make)(void *user), void *user)
+void rg_server_news_from(rg_server *s, rg_news kind, char *(*make)(void *user), void *user)
 {
-    s->news.make = make;
-    s->news.user = user;
-    rg_server_post(s, begin_news, s);
+    s->news[kind] = (news){ .server = s, .make = make, .user = user };
+}
+
+void rg_server_news(rg_server *s, rg_news kind)
+{
+    rg_server_post(s, begin_news, &s->news[kind]);
 }
 
 const char *rg_socket_sid(const rg_socket *k)
