@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/weights/manifest.h"
 #include "engine/weights/store.h"
 #include "graph/json_text.h"
 #include "graph/suggest.h"
@@ -154,6 +155,7 @@ void rg_env_free(rg_env *env)
     rg_free(env->input_dir);
     rg_free(env->output_dir);
     rg_free(env->temp_dir);
+    rg_free(env->manifest_path);
     rg_store_free(env->store);
     rg_free(env);
 }
@@ -375,6 +377,25 @@ static void add_names(rg_text *t, const char *wanted, char **names)
     }
 }
 
+bool rg_env_pull_hint(const rg_env *env, const char *folder, const char *name, char *text, size_t text_size)
+{
+    rg_ctx *c = env->manifest_path ? rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL) : NULL;
+    rg_manifest *m = NULL;
+    const char *found = NULL;
+
+    if (c && rg_manifest_read(c, env->manifest_path, &m) == 0) {
+        const rg_manifest_file *f = folder ? rg_manifest_find_file(m, folder, name) : NULL;
+        const rg_manifest_group *g = folder ? NULL : rg_manifest_find_group(m, name);
+
+        found = f && f->url ? f->name : g ? g->name : NULL;
+        if (found)
+            snprintf(text, text_size, "rylagraph models pull %s", found);
+    }
+    rg_manifest_free(m);
+    rg_ctx_free(c);
+    return found != NULL;
+}
+
 static void text_out(rg_text *t, char *text, size_t size)
 {
     if (size)
@@ -384,7 +405,7 @@ static void text_out(rg_text *t, char *text, size_t size)
 
 int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **path, char *text, size_t text_size)
 {
-    char **names = NULL, **dirs, *source;
+    char **names = NULL, **dirs, *source, hint[200];
     rg_text t = { 0 };
     int n_searched = 0;
 
@@ -423,6 +444,8 @@ int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **
     source = rg_asprintf("models:%s", folder);
     if (source && rg_env_list(env, source, &names) == 0)
         add_names(&t, name, names);
+    if (rg_env_pull_hint(env, folder, name, hint, sizeof(hint)))
+        rg_text_format(&t, "; \"%s\" fetches it", hint);
     rg_names_free(names);
     rg_free(source);
     text_out(&t, text, text_size);

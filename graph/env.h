@@ -18,6 +18,7 @@ struct rg_env {
     } *extra_folders;
     int n_extra_folders;
     char *input_dir, *output_dir, *temp_dir;
+    char *manifest_path;                /* where files can be had (engine/weights/manifest.h), for messages; NULL: not known */
     bool has_metadata;                  /* write prompt and workflow into pictures */
     rg_store *store;
 };
@@ -52,6 +53,12 @@ bool rg_env_is_model_file(const char *name);            /* by its extension: wou
  *   errors   RG_ERR_NOT_FOUND, RG_ERR_INVALID, RG_ERR_NOMEM; text then has the folders searched and the nearest names
  */
 int rg_env_model_path(rg_env *env, const char *folder, const char *name, char **path, char *text, size_t text_size);
+
+/*
+ * How a missing file or an endpoint's missing files can be had: "rylagraph models pull clip_l". False when the manifest has them not.
+ *   folder   a key ("text_encoders"); NULL: name is an endpoint's
+ */
+bool rg_env_pull_hint(const rg_env *env, const char *folder, const char *name, char *text, size_t text_size);
 
 /* Path of an annotated input name ("a.png", "sub/b.png [output]"), confined to the input, output and temp folders. Errors as above. */
 int rg_env_input_path(rg_env *env, const char *annotated, char **path, char *text, size_t text_size);

@@ -640,6 +640,9 @@ static struct json_object *endpoint_json(rg_service *s, endpoint *e, bool is_dee
                 rg_free(path);
             }
         }
+        char hint[200];
+        if (json_object_array_length(files) && rg_env_pull_hint(s->options.env, NULL, e->name, hint, sizeof hint))
+            add_text(o, "fetch", hint);
         json_object_object_add(o, "missing_files", files);
     }
     if (is_deep)

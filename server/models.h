@@ -1,6 +1,6 @@
 /*
  * Model files over HTTP: ComfyUI's lists (/models, /experiment/models, /view_metadata), and beside them details of a file, uploads
- * that can be resumed, and deletion. Described for clients in docs/models-over-http.md.
+ * that can be resumed, and deletion. Described for clients in docs/model-files.md.
  */
 #ifndef RG_SERVER_MODELS_H
 #define RG_SERVER_MODELS_H

@@ -14,7 +14,7 @@ static const struct {
     { "serve", "answer ComfyUI's API over HTTP and WebSocket", rg_cli_serve },
     { "check", "say everything that is wrong with a workflow, without running it", rg_cli_check },
     { "nodes", "list the node classes and what they take", rg_cli_nodes },
-    { "models", "list model files and what they hold", rg_cli_models },
+    { "models", "list model files and what they hold; fetch them", rg_cli_models },
     { "bench", "measure the ops against the ceiling of the device", rg_cli_bench },
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

@@ -1,15 +1,17 @@
-/* rylagraph models list: every model file that a workflow could name, by folder, and what it holds by its tensors. */
+/* rylagraph models: pull is in pull.c; list shows every model file that a workflow could name, by folder, and what it holds by its tensors. */
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/weights/detect.h"
 #include "tools/cli/cli.h"
+#include "tools/cli/pull.h"
 
 static const char usage[] =
     "usage: rylagraph models list [--models DIR]... [--json]\n"
+    "       rylagraph models pull NAME|ENDPOINT|URL... (models pull --help)\n"
     "\n"
-    "Lists model files by ComfyUI's folder names, with what their tensors say they are.\n";
+    "list shows model files by ComfyUI's folder names, with what their tensors say they are; pull fetches them.\n";
 
 static const char *const folders[] = { "checkpoints", "diffusion_models", "text_encoders", "clip_vision", "vae", "loras", "controlnet",
                                        "embeddings", "upscale_models", "style_models" };
@@ -60,8 +62,11 @@ int rg_cli_models(int argc, char **argv)
     rg_env *env = NULL;
     rg_ctx *c = NULL;
     struct json_object *list = NULL;
-    int code = rg_cli_parse(argc, argv, false, &o), n_shown = 0;
+    int code, n_shown = 0;
 
+    if (argc > 0 && !strcmp(argv[0], "pull"))
+        return rg_cli_pull(argc - 1, argv + 1);
+    code = rg_cli_parse(argc, argv, false, &o);
     if (code)
         return code;
     if (o.help) {
@@ -70,7 +75,7 @@ int rg_cli_models(int argc, char **argv)
     }
     if (o.n_targets != 1 || strcmp(o.targets[0], "list") != 0) {
         if (o.n_targets)
-            rg_cli_say("models %s: there is only `models list` yet", o.targets[0]);
+            rg_cli_say("models %s: there are `models list` and `models pull`", o.targets[0]);
         fputs(usage, stderr);
         return RG_EXIT_WRONG;
     }

@@ -254,6 +254,8 @@ rg_env *rg_cli_env(const rg_cli_options *o)
         return NULL;
     }
     env->has_metadata = !o->disable_metadata;
+    if (*rg_cli_data_dir())
+        env->manifest_path = rg_asprintf("%s/models/manifest.json", rg_cli_data_dir());
     return env;
 }
 
