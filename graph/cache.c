@@ -456,6 +456,19 @@ static void keep_recent(rg_cache *cache, bool *is_kept)
     }
 }
 
+int rg_cache_drop(rg_cache *cache, bool (*is_stale)(void *user, struct json_object *ui), void *user)
+{
+    bool *is_kept = rg_malloc((size_t)cache->n_entries + 1);
+
+    if (!is_kept)
+        return RG_ERR_NOMEM;
+    for (int i = 0; i < cache->n_entries; i++)
+        is_kept[i] = !cache->entries[i].result.ui || !is_stale(user, cache->entries[i].result.ui);
+    drop_entries(cache, is_kept);
+    rg_free(is_kept);
+    return 0;
+}
+
 int graph_cache_trim(rg_cache *cache, const rg_prompt *p, const graph_key *keys)
 {
     const size_t n_keys = (size_t)p->n_nodes;

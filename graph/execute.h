@@ -20,6 +20,9 @@ void rg_cache_free(rg_cache *cache);
 /* Let go of everything, between runs. */
 void rg_cache_clear(rg_cache *cache);
 
+/* Let go of results that showed something (files they saved) of which is_stale says true: such nodes run again. Between runs. RG_ERR_NOMEM. */
+int rg_cache_drop(rg_cache *cache, bool (*is_stale)(void *user, struct json_object *ui), void *user);
+
 /*
  * What happens during a run, in ComfyUI's words and order. Borrowed for the call, always on the thread of rg_execute(). EXECUTED
  * comes after every node; a ComfyUI client hears only of those with a ui, and of wanted nodes that were cached.

@@ -4,6 +4,7 @@
  * answerer, encodes what came out and minds the clock, so that neither of the others waits for it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,7 +169,8 @@ static char *take_image(rg_service *s, rg_ctx *c, const char *value, char *text,
         name = rg_asprintf("upload-%s.%s", hex, picture_extension(bytes, n));
         path = name ? rg_asprintf("%s/%s", s->options.env->input_dir, name) : NULL;
         mkdir(s->options.env->input_dir, 0777);
-        if (!path || (access(path, R_OK) != 0 && rg_env_write_file(path, bytes, n, text, text_size) < 0)) {
+        /* one that is there was used now: --keep-days counts from here */
+        if (!path || (utimensat(AT_FDCWD, path, NULL, 0) != 0 && access(path, R_OK) != 0 && rg_env_write_file(path, bytes, n, text, text_size) < 0)) {
             rg_free(name);
             name = NULL;
         }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine/weights/store.h"
 #include "graph/json_text.h"
@@ -32,7 +33,7 @@ struct rg_executor {
     char *cancel_next;                  /* id of a job that was pulled, but not yet `running`, when somebody wanted it cancelled */
     prepared *prepared, **prepared_end; /* oldest first: the order in which most are run */
     int n_prepared_nodes;
-    bool is_stopping, is_unload_wanted, is_forget_wanted, is_cancel_wanted;
+    bool is_stopping, is_unload_wanted, is_forget_wanted, is_check_wanted, is_cancel_wanted;
     double load_seconds, compute_seconds, wait_seconds;
     int64_t n_run, n_cached;
     rg_class_seconds *classes;
@@ -481,13 +482,30 @@ static void run_job(rg_executor *x, const rg_job *job)
     json_object_put(run.files);
 }
 
+/* Does what a node showed name a file that is not there any more? */
+static bool names_missing_file(void *user, struct json_object *ui)
+{
+    job_run run = { .x = user, .files = json_object_new_array() };
+    struct json_object *path;
+    bool is_missing = false;
+
+    collect_files(&run, "", ui);
+    for (size_t i = 0; i < json_object_array_length(run.files); i++)
+        if (json_object_object_get_ex(json_object_array_get_idx(run.files, i), "path", &path))
+            is_missing |= access(json_object_get_string(path), F_OK) < 0;
+    json_object_put(run.files);
+    return is_missing;
+}
+
 /* Between jobs: what POST /free asked for, or a model file that has changed. */
 static void free_memory(rg_executor *x)
 {
     pthread_mutex_lock(&x->lock);
-    const bool unload = x->is_unload_wanted, forget = x->is_forget_wanted;
-    x->is_unload_wanted = x->is_forget_wanted = false;
+    const bool unload = x->is_unload_wanted, forget = x->is_forget_wanted, check = x->is_check_wanted;
+    x->is_unload_wanted = x->is_forget_wanted = x->is_check_wanted = false;
     pthread_mutex_unlock(&x->lock);
+    if (check && x->cache)
+        rg_cache_drop(x->cache, names_missing_file, x);
     if (!unload && !forget)
         return;
     if (forget || unload) {             /* results hold the models */
@@ -621,6 +639,13 @@ bool rg_executor_running(rg_executor *x, char *id, size_t id_size)
     snprintf(id, id_size, "%s", is_running ? x->running : "");
     pthread_mutex_unlock(&x->lock);
     return is_running;
+}
+
+void rg_executor_check_files(rg_executor *x)
+{
+    pthread_mutex_lock(&x->lock);
+    x->is_check_wanted = true;
+    pthread_mutex_unlock(&x->lock);
 }
 
 void rg_executor_free_memory(rg_executor *x, bool unload_models, bool forget_results)

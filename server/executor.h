@@ -84,6 +84,9 @@ bool rg_executor_running(rg_executor *x, char *id, size_t id_size);
 /* ComfyUI's POST /free: before the next job, or at once when idle. */
 void rg_executor_free_memory(rg_executor *x, bool unload_models, bool forget_results);
 
+/* Files that jobs saved have been removed: before the next job, cached results that name one go, so that their nodes save it again. */
+void rg_executor_check_files(rg_executor *x);
+
 /* Totals since the start, for /metrics. */
 typedef struct rg_class_seconds {
     const char *class_type;             /* static */

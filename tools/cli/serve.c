@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,6 +22,7 @@
 #include "server/comfy.h"
 #include "server/log.h"
 #include "server/page.h"
+#include "server/prune.h"
 #include "server/models.h"
 #include "server/service.h"
 #include "server/upload_parse.h"
@@ -34,7 +36,7 @@ static const char usage[] =
     "                       [--max-upload-size MB] [--tls-key FILE --tls-cert FILE] [--multi-user]\n"
     "                       [--models-quota SIZE] [--max-model-size SIZE] [--keep-uploads HOURS]\n"
     "                       [--max-connections N] [--max-connections-per-address N] [--max-request-memory MB]\n"
-    "                       [--client-timeout SECONDS]\n"
+    "                       [--client-timeout SECONDS] [--keep-jobs N] [--keep-days DAYS]\n"
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
     "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
@@ -55,7 +57,7 @@ typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
         *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout,
         *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry, *client_timeout;
-    const char *log_format, *log_file, *log_level, *analytics_host, *analytics_key_file;
+    const char *keep_jobs, *keep_days, *log_format, *log_file, *log_level, *analytics_host, *analytics_key_file;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, is_webhook_private, help;
     bool has_request_log, is_log_on_stdout;
@@ -95,7 +97,7 @@ static const flag table[] = {
     { "--front-end-root", TEXT, F(front_end_root) }, { "--enable-cors-header", MAYBE, F(cors), "*" },
     { "--max-upload-size", TEXT, F(max_upload) }, { "--tls-keyfile", TEXT, F(tls_key) }, { "--tls-certfile", TEXT, F(tls_cert) },
     { "--tls-key", TEXT, F(tls_key) }, { "--tls-cert", TEXT, F(tls_cert) }, { "--max-request-memory", TEXT, F(max_memory) },
-    { "--client-timeout", TEXT, F(client_timeout) },
+    { "--client-timeout", TEXT, F(client_timeout) }, { "--keep-jobs", TEXT, F(keep_jobs) }, { "--keep-days", TEXT, F(keep_days) },
     { "--max-connections", NUMBER, F(max_connections) }, { "--max-connections-per-address", NUMBER, F(max_per_address) },
     { "--multi-user", FLAG, F(is_multi_user) }, { "--preview-method", TEXT, F(preview_method) },
     { "--preview-size", NUMBER, F(preview_size) }, { "--disable-metadata", FLAG, F(is_metadata_off) },
@@ -697,11 +699,12 @@ int rg_cli_serve(int argc, char **argv)
     rg_server *server = NULL;
     rg_queue *queue = NULL;
     rg_executor *executor = NULL;
+    rg_prune *prune = NULL;
     rg_service *service = NULL;
     rg_models *models = NULL;
     rg_models_options m = { .has_quota = o.models_quota != NULL };
     struct listeners heard;
-    double price = 0, timeout = 0, max_memory = 0, keep_hours = 0, webhook_retry = 0, client_seconds = 0;
+    double price = 0, timeout = 0, max_memory = 0, keep_hours = 0, webhook_retry = 0, client_seconds = 0, keep_jobs = 0, keep_days = 0;
     char *webhook_secret = NULL;
     char data_flows[PATH_MAX], own_models[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
@@ -726,7 +729,8 @@ int rg_cli_serve(int argc, char **argv)
     if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout) ||
         set_positive("--max-request-memory", o.max_memory, &max_memory) || set_positive("--keep-uploads", o.keep_uploads, &keep_hours) ||
         set_size("--models-quota", o.models_quota, &m.quota_bytes) || set_size("--max-model-size", o.max_model, &m.max_file_bytes) ||
-        set_positive("--webhook-retry", o.webhook_retry, &webhook_retry) || set_positive("--client-timeout", o.client_timeout, &client_seconds))
+        set_positive("--webhook-retry", o.webhook_retry, &webhook_retry) || set_positive("--client-timeout", o.client_timeout, &client_seconds) ||
+        set_positive("--keep-jobs", o.keep_jobs, &keep_jobs) || set_positive("--keep-days", o.keep_days, &keep_days))
         return code;
     if (o.webhook_secret_file) {
         if (!(webhook_secret = read_line_file("--webhook-secret-file", o.webhook_secret_file)))
@@ -829,7 +833,8 @@ int rg_cli_serve(int argc, char **argv)
         rg_cli_say("%s", text);
         goto done;
     }
-    const rg_queue_options q = { .path = o.jobs_file };
+    /* the store forgets without looking at files: with --keep-jobs that comes second */
+    const rg_queue_options q = { .path = o.jobs_file, .max_ended = keep_jobs >= 1 ? (int)fmin(2 * keep_jobs + 1000, 1e9) : 0 };
     if (!(queue = rg_queue_open(&q, text, sizeof(text)))) {
         rg_cli_say("%s", text);
         goto done;
@@ -848,6 +853,12 @@ int rg_cli_serve(int argc, char **argv)
     rg_comfy_set_executor(comfy, executor);
     rg_service_set_executor(service, executor);
     rg_models_set_executor(models, executor);
+    if ((keep_jobs >= 1 || keep_days > 0) &&
+        !(prune = rg_prune_start(&(rg_prune_options){ .queue = queue, .env = env, .executor = executor, .keep_seconds = 86400 * keep_days,
+                                                      .keep_jobs = keep_jobs >= 1 ? (int)fmin(keep_jobs, 1e9) : 10000 }))) {
+        rg_cli_say("cannot start the thread that removes what is old");
+        goto done;
+    }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (*no_effect)
@@ -866,6 +877,7 @@ done:
     key_reader_stop(&reader);
     rg_server_end_workers(server);
     rg_models_stop(models);
+    rg_prune_stop(prune);
     rg_service_stop(service);
     rg_executor_stop(executor);
     rg_queue_close(queue);
