@@ -483,8 +483,8 @@ int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id
         snprintf(seconds, sizeof seconds, "%d", wait < 1 ? 1 : wait > 60 ? 60 : (int)wait);
         rg_respond_header(r, "Retry-After", seconds);
         service_free_headers(s, r, c->ignored);
-        service_refuse(r, 503, NULL, ret == RG_ERR_BUSY ? "%lld jobs wait already" : "the job could not be stored",
-                       (long long)counts.queued);
+        service_refuse(r, 503, NULL, atomic_load(&s->is_draining) ? "the server is stopping" : ret == RG_ERR_BUSY ? "%lld jobs wait already"
+                       : "the job could not be stored", (long long)counts.queued);
     }
     if (ret == 0)
         rg_log(RG_LOG_INFO, "job queued", RG_LOG_TEXT("job", id), RG_LOG_TEXT("endpoint", c->endpoint));
@@ -1034,12 +1034,19 @@ void rg_service_on_job(void *user, const rg_job_event *e)
     pthread_mutex_unlock(&s->lock);
 }
 
+void rg_service_drain(rg_service *s)
+{
+    atomic_store(&s->is_draining, true);
+    rg_queue_drain(s->queue);
+}
+
 void rg_service_stop(rg_service *s)
 {
     if (!s || !s->queue)
         return;
     templates_stop(s);
     pthread_mutex_lock(&s->lock);
+    const bool was_stopping = s->is_stopping;
     s->is_stopping = true;
     while (s->waiting) {
         waiter *w = s->waiting;
@@ -1049,6 +1056,8 @@ void rg_service_stop(rg_service *s)
     }
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
+    if (was_stopping)
+        return;
     if (s->has_answerer)
         pthread_join(s->answerer, NULL);
     s->has_answerer = false;

@@ -933,6 +933,48 @@ void rg_server_run(rg_server *s)
     }
 }
 
+/* Shared by one rg_server_flush() and its last post, which may come after it has given up. */
+typedef struct flush {
+    rg_server *server;
+    atomic_int n_holders, n_unsent;     /* n_unsent < 0: not counted yet */
+} flush;
+
+static void flush_release(flush *f)
+{
+    if (atomic_fetch_sub(&f->n_holders, 1) == 1)
+        rg_free(f);
+}
+
+static void count_unsent(void *arg)
+{
+    flush *f = arg;
+    int n = 0;
+
+    for (const conn *c = f->server->conns; c; c = c->next)
+        n += c->out_first != NULL && c->state != CONN_SOCKET;
+    atomic_store(&f->n_unsent, n);
+    flush_release(f);
+}
+
+void rg_server_flush(rg_server *s, double seconds)
+{
+    const double until = rg_server_now() + seconds;
+    flush *f = rg_calloc(1, sizeof *f);
+
+    if (!f)
+        return;
+    f->server = s;
+    atomic_store(&f->n_holders, 1);
+    do {
+        atomic_store(&f->n_unsent, -1);
+        atomic_fetch_add(&f->n_holders, 1);
+        rg_server_post(s, count_unsent, f);
+        while (atomic_load(&f->n_unsent) < 0 && rg_server_now() < until)
+            nanosleep(&(struct timespec){ 0, 2000000 }, NULL);
+    } while (atomic_load(&f->n_unsent) > 0 && rg_server_now() < until);
+    flush_release(f);
+}
+
 void rg_server_stop(rg_server *s)
 {
     atomic_store(&s->is_stopping, true);

@@ -48,6 +48,8 @@ typedef struct rg_server_options {
 rg_server *rg_server_new(const rg_server_options *o, char *error, size_t error_size);
 void rg_server_run(rg_server *s);       /* on this thread until rg_server_stop() */
 void rg_server_stop(rg_server *s);      /* from any thread */
+/* Wait until what was answered so far is on its way to its clients, at most so long; from any thread but the loop's, while it runs. */
+void rg_server_flush(rg_server *s, double seconds);
 void rg_server_set_keys(rg_server *s, rg_keys *keys);   /* new ones from now on, taken over; from any thread. Open connections stay */
 
 /*

@@ -659,7 +659,8 @@ static void respond_health(rg_request *r, rg_service *s, bool is_deep)
     rg_queue_counts counts;
 
     rg_queue_count(s->queue, &counts);
-    add_text(o, "status", "healthy");
+    const bool is_draining = atomic_load(&s->is_draining);
+    add_text(o, "status", is_draining ? "stopping" : "healthy");
     add_text(o, "app", "rylagraph");
     add_text(o, "version", RG_VERSION);
     json_object_object_add(o, "queued", json_object_new_int64(counts.queued));
@@ -675,7 +676,7 @@ static void respond_health(rg_request *r, rg_service *s, bool is_deep)
         json_object_object_add(o, "endpoints", list);
         json_object_object_add(o, "problems", service_template_problems(s));
     }
-    rg_respond_json(r, 200, o);
+    rg_respond_json(r, is_draining ? 503 : 200, o);
 }
 
 typedef struct deep_check {

@@ -109,6 +109,9 @@ int rg_queue_push_wait(rg_queue *q, const rg_job_new *j, char *id, size_t id_siz
 rg_job *rg_queue_pull(rg_queue *q, double timeout_seconds);
 void rg_queue_wake(rg_queue *q);        /* makes pulls return: at shutdown */
 
+/* The end is near: pushes are refused (RG_ERR_BUSY), and no job is pulled any more. What waits stays. */
+void rg_queue_drain(rg_queue *q);
+
 int rg_queue_extend(rg_queue *q, const char *id);               /* still at it: the lease begins anew */
 int rg_queue_progress(rg_queue *q, const char *id, const char *node, int64_t step, int64_t total);
 

@@ -36,7 +36,14 @@ void rg_service_on_job(void *user, const rg_job_event *e);      /* call it from 
 void rg_service_start(rg_service *s, rg_server *server, rg_queue *q);
 void rg_service_set_executor(rg_service *s, rg_executor *x);    /* before the server runs, when it has all its routes */
 
-/* Answers everybody who still waits (503) and ends their streams; after rg_server_end_workers(), before the executor stops. */
+/*
+ * The end is near: calls are refused with 503, /health says "stopping" with 503, what runs goes on. From any
+ * thread.
+ */
+void rg_service_drain(rg_service *s);
+
+/* Answers everybody who still waits (503) and ends their streams; before the executor stops. While the server still runs (then after
+ * rg_service_drain()) the answers reach them; a second call does nothing. */
 void rg_service_stop(rg_service *s);
 
 #endif

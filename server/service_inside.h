@@ -72,6 +72,7 @@ struct rg_service {
     rg_queue *queue;
     rg_executor *executor;
     double started;                     /* wall */
+    atomic_bool is_draining;
     rg_webhooks *webhooks;              /* NULL: could not be started */
 
     pthread_mutex_t templates_lock;     /* of files; the loop thread takes it, so nobody holds it for long */

@@ -54,7 +54,7 @@ struct rg_queue {
     pthread_mutex_t lock;               /* all below */
     pthread_cond_t has_op, has_job, op_done;
     pthread_t writer;
-    bool has_writer, is_closing, is_woken;
+    bool has_writer, is_closing, is_woken, is_draining;
     op *first, **last;                  /* the mailbox */
     rg_job **pending;                   /* sorted: next first */
     int n_pending, pending_capacity;

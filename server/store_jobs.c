@@ -146,7 +146,7 @@ int rg_queue_push(rg_queue *q, const rg_job_new *n, rg_pushed_fn *pushed, void *
     o->pushed = pushed;
     o->user = user;
     pthread_mutex_lock(&q->lock);
-    int code = q->n_pending + q->n_pushing >= q->options.max_queued ? RG_ERR_BUSY : store_reserve(q) ? 0 : RG_ERR_NOMEM;
+    int code = q->is_draining || q->n_pending + q->n_pushing >= q->options.max_queued ? RG_ERR_BUSY : store_reserve(q) ? 0 : RG_ERR_NOMEM;
     if (code == 0) {
         const double count = q->next_number++;
         j->number = n->has_number ? n->number : n->is_front ? -count : count;
@@ -221,18 +221,18 @@ rg_job *rg_queue_pull(rg_queue *q, double timeout_seconds)
     int place = -1;
     for (;;) {
         const double now = store_monotonic();
-        for (int i = 0; i < q->n_running && place < 0; i++) {
+        for (int i = 0; i < q->n_running && place < 0 && !q->is_draining; i++) {
             if (q->running[i].job->state == RG_JOB_RUNNING && q->running[i].lease_until < now)
                 place = i;
         }
         if (place >= 0 || q->is_woken)
             break;
-        if (q->n_pending) {
+        if (q->n_pending && !q->is_draining) {
             place = q->n_running++;
             q->running[place].job = store_take_pending(q, 0);
             break;
         }
-        if (pthread_cond_timedwait(&q->has_job, &q->lock, &deadline) == ETIMEDOUT && !q->n_pending)
+        if (pthread_cond_timedwait(&q->has_job, &q->lock, &deadline) == ETIMEDOUT && (!q->n_pending || q->is_draining))
             break;
     }
     if (place >= 0 && !q->is_woken) {
@@ -256,6 +256,13 @@ rg_job *rg_queue_pull(rg_queue *q, double timeout_seconds)
     }
     pthread_mutex_unlock(&q->lock);
     return copy;
+}
+
+void rg_queue_drain(rg_queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    q->is_draining = true;
+    pthread_mutex_unlock(&q->lock);
 }
 
 void rg_queue_wake(rg_queue *q)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -43,11 +44,12 @@ static const char usage[] =
     "                       [--log-format text|json] [--log-file FILE] [--log-level LEVEL] [--log-requests] [--log-stdout]\n"
     "                       [--webhook-secret-file FILE] [--webhook-allow-private] [--webhook-retry SECONDS]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
-    "                       [--enable-compress-response-body] [--templates-root DIR] [--docs-root DIR]\n"
+    "                       [--grace SECONDS] [--enable-compress-response-body] [--templates-root DIR] [--docs-root DIR]\n"
     "\n"
     "Answers ComfyUI's API (default: 127.0.0.1, port 8188) and runs what is sent. Its other flags: docs/comfyui-api.md.\n"
     "An address that other machines reach needs --api-key-file: one key per line, sent as \"Authorization: Bearer KEY\".\n"
-    "A line may name what its key may do: KEY [metrics|read|endpoints|run|models|all],... (docs/security.md). SIGHUP reads it anew.\n";
+    "A line may name what its key may do: KEY [metrics|read|endpoints|run|models|all],... (docs/security.md). SIGHUP reads it anew.\n"
+    "SIGTERM: what runs has --grace seconds (5) to end, what waits stays in --jobs-file. SIGINT: at once. Again: without waiting.\n";
 
 /* ---- flags --------------------------------------------------------------------------------------------------------------- */
 
@@ -57,7 +59,7 @@ typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
         *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout,
         *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry, *client_timeout;
-    const char *keep_jobs, *keep_days, *log_format, *log_file, *log_level, *analytics_host, *analytics_key_file;
+    const char *grace, *keep_jobs, *keep_days, *log_format, *log_file, *log_level, *analytics_host, *analytics_key_file;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, is_webhook_private, help;
     bool has_request_log, is_log_on_stdout;
@@ -104,7 +106,7 @@ static const flag table[] = {
     { "--cpu", FLAG, F(is_cpu) }, { "--device", TEXT, F(device) }, { "--dtype", TEXT, F(dtype) }, { "--threads", NUMBER, F(threads) },
     { "--workflows", TEXT, F(workflows) }, { "--gpu-type", TEXT, F(gpu_type) }, { "--price", TEXT, F(price) }, { "--timeout", TEXT, F(timeout) },
     { "--webhook-secret-file", TEXT, F(webhook_secret_file) }, { "--webhook-allow-private", FLAG, F(is_webhook_private) },
-    { "--webhook-retry", TEXT, F(webhook_retry) },
+    { "--webhook-retry", TEXT, F(webhook_retry) }, { "--grace", TEXT, F(grace) },
     { "--log-format", TEXT, F(log_format), .choices = "text|json" }, { "--log-file", TEXT, F(log_file) }, { "--log-requests", FLAG, F(has_request_log) },
     { "--log-level", TEXT, F(log_level), .choices = "debug|info|warning|error" }, { "--log-stdout", FLAG, F(is_log_on_stdout) },
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
@@ -444,15 +446,69 @@ static void empty_folder(const char *path)
         closedir(d);
 }
 
-static rg_server *running_server;       /* for the signal handler: rg_server_stop() only sets a flag and writes to a pipe */
+/* ---- the end: on a thread of its own, while the loop still answers ------------------------------------------------------------------- */
+
+typedef struct ender {
+    pthread_t thread;
+    bool is_there;
+    double grace_seconds;
+    rg_server *server;
+    rg_service *service;
+    rg_queue *queue;
+} ender;
+
+static int signal_pipe[2] = { -1, -1 }; /* one byte for each signal */
 
 static void on_signal(int signal)
 {
     static volatile sig_atomic_t n;
+    const char byte = signal == SIGTERM ? 't' : 'i';
+    const int kept = errno;
 
-    if (n++)
-        _exit(RG_EXIT_INTERRUPTED);     /* asked twice: do not wait for the step to end */
-    rg_server_stop(running_server);
+    if (n++ > (signal == SIGTERM) || write(signal_pipe[1], &byte, 1) != 1)
+        _exit(RG_EXIT_INTERRUPTED);     /* asked again: do not wait for the step to end */
+    errno = kept;
+}
+
+static void *ender_main(void *arg)
+{
+    const ender *e = arg;
+    struct pollfd p = { signal_pipe[0], POLLIN, 0 };
+    rg_queue_counts counts;
+    char byte = 0;
+
+    while (read(signal_pipe[0], &byte, 1) < 0 && errno == EINTR)
+        ;
+    if (byte) {                         /* 0: the server has ended by itself */
+        rg_service_drain(e->service);
+        rg_queue_count(e->queue, &counts);
+        if (byte == 't' && counts.running)
+            rg_log_say(RG_LOG_INFO, "stopping: what runs has %g seconds to end", e->grace_seconds);
+        for (double left = byte == 't' ? e->grace_seconds : 0; counts.running && left > 0; left -= 0.02) {
+            if (poll(&p, 1, 20) > 0)
+                break;                  /* asked again */
+            rg_queue_count(e->queue, &counts);
+        }
+        rg_service_stop(e->service);    /* whoever waits gets an answer */
+        rg_server_flush(e->server, 1);
+        rg_server_stop(e->server);
+    }
+    return NULL;
+}
+
+static void ender_stop(ender *e)
+{
+    const char none = 0;
+
+    if (!e->is_there)
+        return;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    if (write(signal_pipe[1], &none, 1) == 1)
+        pthread_join(e->thread, NULL);
+    e->is_there = false;
+    close(signal_pipe[0]);
+    close(signal_pipe[1]);
 }
 
 /* What X-GPU-Type says and the price goes by: --gpu-type, else what NVIDIA's driver calls its first device; NULL: the CPU. */
@@ -705,6 +761,8 @@ int rg_cli_serve(int argc, char **argv)
     rg_models_options m = { .has_quota = o.models_quota != NULL };
     struct listeners heard;
     double price = 0, timeout = 0, max_memory = 0, keep_hours = 0, webhook_retry = 0, client_seconds = 0, keep_jobs = 0, keep_days = 0;
+    double grace = 5;
+    ender last = { .is_there = false };
     char *webhook_secret = NULL;
     char data_flows[PATH_MAX], own_models[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
@@ -729,6 +787,7 @@ int rg_cli_serve(int argc, char **argv)
     if (set_positive("--price", o.price, &price) || set_positive("--timeout", o.timeout, &timeout) ||
         set_positive("--max-request-memory", o.max_memory, &max_memory) || set_positive("--keep-uploads", o.keep_uploads, &keep_hours) ||
         set_size("--models-quota", o.models_quota, &m.quota_bytes) || set_size("--max-model-size", o.max_model, &m.max_file_bytes) ||
+        (o.grace && strcmp(o.grace, "0") && set_positive("--grace", o.grace, &grace)) ||
         set_positive("--webhook-retry", o.webhook_retry, &webhook_retry) || set_positive("--client-timeout", o.client_timeout, &client_seconds) ||
         set_positive("--keep-jobs", o.keep_jobs, &keep_jobs) || set_positive("--keep-days", o.keep_days, &keep_days))
         return code;
@@ -800,6 +859,8 @@ int rg_cli_serve(int argc, char **argv)
         goto done;
     }
     snprintf(data_flows, sizeof(data_flows), "%s/workflows", rg_cli_data_dir());
+    if (o.grace && !strcmp(o.grace, "0"))
+        grace = 0;
     const char *const flows[] = { o.workflows ? o.workflows : data_flows, NULL };
     const rg_service_options v = { .env = env, .workflow_dirs = flows, .gpu = gpu_name(&o, ctx), .usd_per_second = price,
                                    .timeout_seconds = timeout, .report = report,
@@ -863,7 +924,12 @@ int rg_cli_serve(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     if (*no_effect)
         rg_log_say(RG_LOG_WARNING, "taken, but without effect here (docs/comfyui-api.md): %s", no_effect);
-    running_server = server;
+    last = (ender){ .grace_seconds = grace, .server = server, .service = service, .queue = queue };
+    if (pipe2(signal_pipe, O_CLOEXEC) < 0 || pthread_create(&last.thread, NULL, ender_main, &last) != 0) {
+        rg_log_say(RG_LOG_ERROR, "cannot wait for signals: %s", strerror(errno));
+        goto done;
+    }
+    last.is_there = true;
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     reader.server = server;
@@ -874,6 +940,7 @@ int rg_cli_serve(int argc, char **argv)
     if (!o.is_quick_test)
         rg_server_run(server);
 done:
+    ender_stop(&last);
     key_reader_stop(&reader);
     rg_server_end_workers(server);
     rg_models_stop(models);
