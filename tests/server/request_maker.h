@@ -96,8 +96,8 @@ static void add_graph(maker *m)
 {
     static const char *const wrong[] = {
         "{}", "[]", "null", "{\"1\": 5}", "{\"1\": {\"class_type\": \"Nope\"}}", "{\"1\": {\"class_type\": \"SaveImage\", \"inputs\": {\"images\": [\"1\", 0]}}}",
-        "{\"nodes\": [{\"id\": 1, \"type\": \"EmptyImage\", \"widgets_values\": [8, 8, 1, 0], \"outputs\": [{\"links\": [1]}]}, {\"id\": 2, \"type\": \"SaveImage\", "
-        "\"inputs\": [{\"name\": \"images\", \"link\": 1}], \"widgets_values\": [\"ui\"]}], \"links\": [[1, 1, 0, 2, 0, \"IMAGE\"]], \"version\": 0.4}",
+        ("{\"nodes\": [{\"id\": 1, \"type\": \"EmptyImage\", \"widgets_values\": [8, 8, 1, 0], \"outputs\": [{\"links\": [1]}]}, {\"id\": 2, \"type\": \"SaveImage\", "
+        "\"inputs\": [{\"name\": \"images\", \"link\": 1}], \"widgets_values\": [\"ui\"]}], \"links\": [[1, 1, 0, 2, 0, \"IMAGE\"]], \"version\": 0.4}"),
     };
     static const char *const sizes[] = { "8", "16", "0", "-1", "\"8\"", "64", "16384", "1.5", "[\"3\", 0]", "null", "true", "1e3" };
 

@@ -253,14 +253,12 @@ TEST(memory)
     printf("%d requests unread: +%ld MiB\n", n_sent, resident_mib() - before);
     CHECK(resident_mib() - before < 100);
     int n_answers = 0;                  /* and now all of them */
-    size_t n_read = 0;
     static char piece[1 << 20];
     while (n_answers < 5) {
         const ssize_t n = recv(fd, piece, sizeof piece - 1, 0);
         if (n <= 0)
             break;
         piece[n] = '\0';
-        n_read += (size_t)n;
         for (const char *p = piece; (p = strstr(p, "HTTP/1.1 200")); p++)
             n_answers++;
     }
