@@ -47,13 +47,14 @@ struct rg_queue {
     rg_queue_options options;
     char *path;
     int lock_fd;                        /* held while open: two servers on one file would run jobs twice */
-    sqlite3 *db, *read_db;
+    sqlite3 *db, *read_db, *log_db;
     pthread_mutex_t read_lock;
     sqlite3_stmt *statements[N_STATEMENTS];
 
     pthread_mutex_t lock;               /* all below */
-    pthread_cond_t has_op, has_job, op_done;
-    pthread_t writer;
+    pthread_cond_t has_op, has_job, op_done, has_log;
+    pthread_t writer, checkpointer;
+    bool has_checkpointer, wants_checkpoint;
     bool has_writer, is_closing, is_woken, is_draining;
     op *first, **last;                  /* the mailbox */
     rg_job **pending;                   /* sorted: next first */
@@ -95,6 +96,10 @@ void store_write_delivery(rg_queue *q, op *o);
 
 /* store_writer.c */
 void *store_writer_main(void *queue);
+
+/* store_checkpoint.c: RG_ERR_IO, RG_ERR_NOMEM; nothing to do without a file. */
+int store_checkpoint_start(rg_queue *q);
+void store_checkpoint_end(rg_queue *q);
 void store_send(rg_queue *q, op *o);    /* into the mailbox; q->lock is held */
 int store_send_wait(rg_queue *q, op *o);            /* the same, and wait for its code */
 

@@ -13,6 +13,8 @@
  *   Reads    A second connection, under its own lock, so that a long history never holds up the writer (without a file there is one
  *            connection, and the writer takes that lock too).
  *
+ *   Log      A third connection copies it into the database file, on a thread of its own (store_checkpoint.c).
+ *
  *   Files    store_writer.c writes, store_jobs.c keeps the jobs in memory, store_read.c answers questions; here the file is opened,
  *            made, recovered and closed.
  */
@@ -267,6 +269,7 @@ rg_queue *rg_queue_open(const rg_queue_options *o, char *text, size_t text_size)
     pthread_mutex_init(&q->read_lock, NULL);
     pthread_cond_init(&q->has_op, NULL);
     pthread_cond_init(&q->op_done, NULL);
+    pthread_cond_init(&q->has_log, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&q->has_job, &monotonic);
@@ -277,6 +280,10 @@ rg_queue *rg_queue_open(const rg_queue_options *o, char *text, size_t text_size)
     }
     if (open_database(q, text, text_size) < 0)
         goto fail;
+    if (store_checkpoint_start(q) < 0) {
+        snprintf(text, text_size, "%s: no second connection or no thread for its log", q->path);
+        goto fail;
+    }
     if (pthread_create(&q->writer, NULL, store_writer_main, q) != 0) {
         snprintf(text, text_size, "no thread for the job queue");
         goto fail;
@@ -299,6 +306,10 @@ void rg_queue_close(rg_queue *q)
         pthread_mutex_unlock(&q->lock);
         pthread_join(q->writer, NULL);
     }
+    pthread_mutex_lock(&q->lock);
+    q->is_closing = true;               /* also when there never was a writer */
+    pthread_mutex_unlock(&q->lock);
+    store_checkpoint_end(q);
     for (int i = 0; i < N_STATEMENTS; i++)
         sqlite3_finalize(q->statements[i]);
     if (q->read_db && q->read_db != q->db)
@@ -316,6 +327,7 @@ void rg_queue_close(rg_queue *q)
     pthread_cond_destroy(&q->has_op);
     pthread_cond_destroy(&q->has_job);
     pthread_cond_destroy(&q->op_done);
+    pthread_cond_destroy(&q->has_log);
     pthread_mutex_destroy(&q->lock);
     pthread_mutex_destroy(&q->read_lock);
     rg_free(q);
