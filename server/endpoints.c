@@ -201,6 +201,7 @@ void call_release(call *c)
     json_object_put(c->request);
     rg_free(c->ignored);
     rg_free(c->webhook);
+    json_object_put(c->analytics);
 }
 
 /* A seed that every JSON reader can hold: below 2^53, and not above the parameter's own end. */
@@ -400,6 +401,9 @@ static void read_endpoint_call(rg_service *s, rg_ctx *c, endpoint *e, call *out,
         if (out->status || ignored.n_bytes > 1000)
             break;
     }
+    const rg_param *seed = rg_template_find(t, "seed");
+    if (!out->status)
+        call_analytics(s, out, t, seed && seed->value);
     for (int i = 0; !out->status && i < t->n_params; i++) {
         rg_param *p = &t->params[i];
         if (p->is_required && !p->value)
@@ -412,6 +416,8 @@ static void read_endpoint_call(rg_service *s, rg_ctx *c, endpoint *e, call *out,
         refuse(out, c->error == RG_ERR_NOMEM ? 503 : 400, field, "%s", c->message);
     if (!out->status)
         finish_call(s, c, out, t, t->graph, format, body);
+    if (!out->status && out->analytics)
+        json_object_object_add(out->request, "analytics", json_object_get(out->analytics));
     out->ignored = ignored.n_bytes ? rg_text_take(&ignored) : NULL;
     rg_template_free(t);
 }
@@ -486,8 +492,10 @@ int service_push(rg_service *s, rg_request *r, const call *c, const char *own_id
         service_refuse(r, 503, NULL, atomic_load(&s->is_draining) ? "the server is stopping" : ret == RG_ERR_BUSY ? "%lld jobs wait already"
                        : "the job could not be stored", (long long)counts.queued);
     }
-    if (ret == 0)
+    if (ret == 0) {
         rg_log(RG_LOG_INFO, "job queued", RG_LOG_TEXT("job", id), RG_LOG_TEXT("endpoint", c->endpoint));
+        analytics_pushed(s, c);
+    }
     return ret;
 }
 
@@ -730,6 +738,8 @@ static void *answerer_main(void *arg)
             if (!late->is_detached)
                 cancel_unwanted(s, late->id);
             rg_job *j = rg_queue_get(s->queue, late->id);
+            if (j && !late->is_detached)
+                analytics_timed_out(s, j);
             if (j)
                 service_headers(s, late->r, j, late->ignored);
             rg_job_free(j);
@@ -992,6 +1002,7 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     openapi_start(s);
     jobs_start(s);
     webhooks_start(s);
+    analytics_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
 }
 
@@ -1017,6 +1028,7 @@ void rg_service_on_job(void *user, const rg_job_event *e)
     if (!s->queue)
         return;
     jobs_on_job(s, e);
+    analytics_on_job(s, e);
     if (e->kind == RG_JOB_EVENT_RUN)
         return;
     log_job(s, e);
@@ -1070,6 +1082,7 @@ void rg_service_free(rg_service *s)
 {
     if (!s)
         return;
+    rg_analytics_stop(s->analytics);    /* here: jobs that were running have ended by now */
     templates_stop(s);
     templates_free(s);
     while (s->logs) {                   /* their streams have ended: rg_service_stop() */

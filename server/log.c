@@ -68,6 +68,17 @@ bool rg_log_wants_requests(void)
     return atomic_load_explicit(&the.has_requests, memory_order_relaxed);
 }
 
+void rg_utc_text(double seconds, char text[40])
+{
+    const time_t t = (time_t)seconds;
+    struct tm utc;
+    char date[24];
+
+    gmtime_r(&t, &utc);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(text, 40, "%s.%03dZ", date, (int)((seconds - (double)t) * 1000));
+}
+
 /* ---- a line ---------------------------------------------------------------------------------------------------------------- */
 
 /* A text of limited size: what does not fit is cut. */
@@ -234,9 +245,7 @@ void rg_log_write(rg_log_level level, const char *message, const rg_log_field *f
     if (!rg_log_wants(level))
         return;
     clock_gettime(CLOCK_REALTIME, &t);
-    gmtime_r(&t.tv_sec, &parts);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(utc, sizeof utc, "%s.%03dZ", date, (int)(t.tv_nsec / 1000000));
+    rg_utc_text((double)t.tv_sec + 1e-9 * (double)t.tv_nsec, utc);
     localtime_r(&t.tv_sec, &parts);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
     snprintf(local, sizeof local, "%s.%06d", date, (int)(t.tv_nsec / 1000));

@@ -55,6 +55,9 @@ void rg_log_write(rg_log_level level, const char *message, const rg_log_field *f
 /* A line without fields. */
 void rg_log_say(rg_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* "2026-01-21T12:34:56.789Z" of seconds since 1970. */
+void rg_utc_text(double seconds, char text[40]);
+
 typedef struct rg_log_totals {
     int64_t n_lines[4];                 /* by level */
     int64_t n_dropped;

@@ -5,6 +5,7 @@
 #ifndef RG_SERVER_SERVICE_H
 #define RG_SERVER_SERVICE_H
 
+#include "server/analytics.h"
 #include "server/executor.h"
 #include "server/http.h"
 #include "server/webhook.h"
@@ -19,6 +20,7 @@ typedef struct rg_service_options {
     double timeout_seconds;             /* of synchronous calls, where the template has none of its own; 0: 120 */
     void (*report)(void *user, const char *line);       /* a template file that came, changed, went or is no good; from any thread */
     void *report_user;
+    rg_analytics_options analytics;     /* host and key, or it stays off; the rest is filled in */
     rg_webhook_options webhook;         /* secret, allows_private, retry_seconds; the rest is filled in */
 } rg_service_options;
 

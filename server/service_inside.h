@@ -1,6 +1,6 @@
 /*
  * Shared by templates.c (which endpoints there are), endpoints.c (calls and synchronous answers), jobs.c (/jobs, /health, /metrics) and
- * webhook_routes.c.
+ * webhook_routes.c and analytics_events.c.
  */
 #ifndef RG_SERVER_SERVICE_INSIDE_H
 #define RG_SERVER_SERVICE_INSIDE_H
@@ -34,6 +34,7 @@ typedef struct call {
     char *ignored;                      /* fields nobody knows, ", " between; NULL: none */
     char *webhook;                      /* of the job, as rg_job_new has it; NULL: none */
     unsigned webhook_events;
+    struct json_object *analytics;      /* what its events say; NULL: none */
     int status;                         /* of a refusal, else 0 */
     char field[80], text[1200];
 } call;
@@ -73,6 +74,8 @@ struct rg_service {
     rg_executor *executor;
     double started;                     /* wall */
     atomic_bool is_draining;
+    rg_analytics *analytics;            /* NULL: off */
+    bool is_model_error;                /* the executor's thread: why the job at hand failed */
     rg_webhooks *webhooks;              /* NULL: could not be started */
 
     pthread_mutex_t templates_lock;     /* of files; the loop thread takes it, so nobody holds it for long */
@@ -156,6 +159,14 @@ rg_job *service_named_job(rg_service *s, rg_request *r);        /* that the path
 /* The webhook of a call: `value` of its body, else the request's headers. On a refusal c->status is set. */
 void call_webhook(rg_service *s, rg_request *r, struct json_object *value, call *c);
 void webhooks_start(rg_service *s);     /* its routes and threads */
+
+/* ---- analytics_events.c; nothing happens while it is off ------------------------------------------------------------- */
+
+void analytics_start(rg_service *s);
+void call_analytics(rg_service *s, call *c, rg_template *t, bool has_seed);     /* before random values are filled in */
+void analytics_pushed(rg_service *s, const call *c);
+void analytics_on_job(rg_service *s, const rg_job_event *e);
+void analytics_timed_out(rg_service *s, const rg_job *j);
 
 /* ---- jobs.c ----------------------------------------------------------------------------------------------------------- */
 

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/net/http_client.h"
 #include "graph/json_text.h"
@@ -56,18 +55,6 @@ void call_webhook(rg_service *s, rg_request *r, struct json_object *value, call 
 
 /* ---- what is sent -------------------------------------------------------------------------------------------------------------- */
 
-/* "2026-01-21T12:34:56.789Z" */
-static void iso_time(double seconds, char text[40])
-{
-    const time_t t = (time_t)seconds;
-    struct tm utc;
-    char date[24];
-
-    gmtime_r(&t, &utc);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(text, 40, "%s.%03dZ", date, (int)((seconds - (double)t) * 1000));
-}
-
 /* The job as GET /jobs/{id} shows it, in the state that is told of, and which event this is. */
 static char *make_body(void *user, const rg_delivery *d, const rg_job *j)
 {
@@ -79,7 +66,7 @@ static char *make_body(void *user, const rg_delivery *d, const rg_job *j)
     struct json_object *body = json_object_new_object(), *job = service_job_json(user, &then);
     add_text(body, "event", rg_webhook_event_name(d->event));
     add_text(body, "delivery", d->id);
-    iso_time(d->created, at);
+    rg_utc_text(d->created, at);
     add_text(body, "timestamp", at);
     json_object_object_foreach(job, key, value) {
         if (strcmp(key, "position") && strcmp(key, "estimated_seconds"))    /* of the moment, not of the event */

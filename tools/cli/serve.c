@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/net/http_client.h"
 #include "engine/ops/backend.h"
 #include "graph/json_text.h"
 #include "graph/pack.h"
@@ -42,6 +43,7 @@ static const char usage[] =
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
     "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
     "                       [--log-format text|json] [--log-file FILE] [--log-level LEVEL] [--log-requests] [--log-stdout]\n"
+    "                       [--analytics-host URL --analytics-key-file FILE]\n"
     "                       [--webhook-secret-file FILE] [--webhook-allow-private] [--webhook-retry SECONDS]\n"
     "                       [--cpu] [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
     "                       [--grace SECONDS] [--enable-compress-response-body] [--templates-root DIR] [--docs-root DIR]\n"
@@ -107,6 +109,7 @@ static const flag table[] = {
     { "--workflows", TEXT, F(workflows) }, { "--gpu-type", TEXT, F(gpu_type) }, { "--price", TEXT, F(price) }, { "--timeout", TEXT, F(timeout) },
     { "--webhook-secret-file", TEXT, F(webhook_secret_file) }, { "--webhook-allow-private", FLAG, F(is_webhook_private) },
     { "--webhook-retry", TEXT, F(webhook_retry) }, { "--grace", TEXT, F(grace) },
+    { "--analytics-host", TEXT, F(analytics_host) }, { "--analytics-key-file", TEXT, F(analytics_key_file) },
     { "--log-format", TEXT, F(log_format), .choices = "text|json" }, { "--log-file", TEXT, F(log_file) }, { "--log-requests", FLAG, F(has_request_log) },
     { "--log-level", TEXT, F(log_level), .choices = "debug|info|warning|error" }, { "--log-stdout", FLAG, F(is_log_on_stdout) },
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
@@ -763,7 +766,7 @@ int rg_cli_serve(int argc, char **argv)
     double price = 0, timeout = 0, max_memory = 0, keep_hours = 0, webhook_retry = 0, client_seconds = 0, keep_jobs = 0, keep_days = 0;
     double grace = 5;
     ender last = { .is_there = false };
-    char *webhook_secret = NULL;
+    char *webhook_secret = NULL, *analytics_key = NULL;
     char data_flows[PATH_MAX], own_models[PATH_MAX];
     rg_comfy_options c = { .max_upload_bytes = (size_t)100 << 20 };
 
@@ -799,6 +802,13 @@ int rg_cli_serve(int argc, char **argv)
             return code;
         }
     }
+    if (!o.analytics_host != !o.analytics_key_file || (o.analytics_host && rg_http_url_problem(o.analytics_host))) {
+        rg_cli_say("--analytics-host URL and --analytics-key-file FILE go together%s%s", o.analytics_host && o.analytics_key_file ? "; the URL: " : "",
+                   o.analytics_host && o.analytics_key_file ? rg_http_url_problem(o.analytics_host) : "");
+        return code;
+    }
+    if (o.analytics_key_file && !(analytics_key = read_line_file("--analytics-key-file", o.analytics_key_file)))
+        return code;
     if (preview_method(o.preview_method, &c.preview_method))
         return code;
     if (!o.tls_key != !o.tls_cert) {
@@ -864,6 +874,7 @@ int rg_cli_serve(int argc, char **argv)
     const char *const flows[] = { o.workflows ? o.workflows : data_flows, NULL };
     const rg_service_options v = { .env = env, .workflow_dirs = flows, .gpu = gpu_name(&o, ctx), .usd_per_second = price,
                                    .timeout_seconds = timeout, .report = report,
+                                   .analytics = { .host = o.analytics_host, .key = analytics_key },
                                    .webhook = { .secret = webhook_secret, .allows_private = o.is_webhook_private, .retry_seconds = webhook_retry } };
     if (!(service = rg_service_new(&v, text, sizeof(text)))) {
         rg_cli_say("out of memory");
@@ -961,6 +972,7 @@ done:
     if (webhook_secret)
         explicit_bzero(webhook_secret, strlen(webhook_secret));
     rg_free(webhook_secret);
+    rg_free(analytics_key);
     rg_free(user_dir);
     return code;
 }
