@@ -47,6 +47,15 @@ static const char *const image_extensions[] = {                 /* MIME class im
     ".ppm", ".pgm", ".pbm", ".pnm", ".ras", ".xbm", ".xpm", ".xwd", ".ief", ".rgb", NULL
 };
 
+/* What a list of a key shows: NULL: everything; {""}: files without an extension; {}: nothing. */
+static const char *const *key_extensions(const char *key)
+{
+    static const char *const yaml[] = { ".yaml", NULL }, *const without[] = { "", NULL }, *const none[] = { NULL };
+
+    return !strcmp(key, "configs") ? yaml : !strcmp(key, "classifiers") ? without : !strcmp(key, "diffusers") ? none
+         : !strcmp(key, "custom_nodes") ? NULL : model_extensions;
+}
+
 /* The folders of a key under one models directory: names[0..n-1]. */
 static int key_folders(const char *key, const char *names[MAX_SUBFOLDERS])
 {
@@ -64,6 +73,8 @@ static bool has_extension(const char *name, const char *const *extensions)
 {
     const size_t n = strlen(name);
 
+    if (*extensions && !**extensions)   /* a point at the beginning begins no extension */
+        return !strchr(name + (*name == '.'), '.');
     for (; *extensions; extensions++)
         if (n > strlen(*extensions) && !strcasecmp(name + n - strlen(*extensions), *extensions))
             return true;
@@ -304,7 +315,7 @@ int rg_env_list(rg_env *env, const char *source, char ***names)
 
         ret = dirs ? 0 : RG_ERR_NOMEM;
         for (char **dir = dirs; !ret && *dir; dir++)
-            ret = list_folder(&l, *dir, "", model_extensions, true, NULL);
+            ret = list_folder(&l, *dir, "", key_extensions(source + 7), true, NULL);
         rg_names_free(dirs);
     } else if (!strcmp(source, "input:image")) {
         ret = list_folder(&l, env->input_dir, "", image_extensions, false, NULL);

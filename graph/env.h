@@ -42,7 +42,8 @@ char **rg_env_folders(const rg_env *env, const char *key);
 /*
  * Names that a file input offers now, sorted, with subfolders: *names is NULL-terminated, free with rg_names_free().
  *   source   "models:KEY" with ComfyUI's folder keys ("models:diffusion_models" also looks in unet, "models:text_encoders" in
- *            clip), "input:image" (files of the input folder that are pictures by their extension), "input:any" (all of them)
+ *            clip; of keys that hold no models, configs and the like, what ComfyUI lists), "input:image" (files of the input folder
+ *            that are pictures by their extension), "input:any" (all of them)
  */
 int rg_env_list(rg_env *env, const char *source, char ***names);
 void rg_names_free(char **names);

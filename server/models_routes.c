@@ -135,8 +135,12 @@ int models_place(rg_models *m, const char *key, const char *name, bool is_made, 
         snprintf(text, text_size, is_known ? "the folder %s takes no model files" : "there is no models folder %s; GET /models names them", key);
         return is_known ? 403 : 404;
     }
-    if (!*name || rg_model_name_check(name, text, text_size) < 0)
-        return *name ? 400 : 404;
+    if (!*name) {
+        snprintf(text, text_size, "a file's name is missing");
+        return 404;
+    }
+    if (rg_model_name_check(name, text, text_size) < 0)
+        return 400;
     if (!(roots = rg_env_folders(m->options.env, key)))
         return 500;
     for (char **root = roots; *root && !out->root; root++)

@@ -695,6 +695,58 @@ TEST(changes_are_seen_without_a_restart)
     done(&s);
 }
 
+/* A job in its steps does not notice that its model is deleted, and another one put in its place; the next job does. */
+TEST(a_running_job_keeps_its_model)
+{
+    MAKE(s, NULL,);
+    size_t n = 0;
+    char *bytes = test_read_file(test_demo_path("diffusion_models/flux-demo.safetensors"), &n), *text = NULL, path[100];
+
+    if (!bytes) {
+        done(&s);
+        SKIP("no demo model");
+    }
+    CHECK_INT(put_status(s.port, "/models/diffusion_models/mine.safetensors", "", bytes, n), 201);
+    CHECK(asprintf(&text, "{\"prompt\": {\"1\": {\"class_type\": \"UNETLoader\", \"inputs\": {\"unet_name\": \"mine.safetensors\", \"weight_dtype\": \"default\"}},"
+                   "\"2\": {\"class_type\": \"DualCLIPLoader\", \"inputs\": {\"clip_name1\": \"clip_l-demo.safetensors\", \"clip_name2\": \"t5-demo.safetensors\", "
+                   "\"type\": \"flux\"}},"
+                   "\"3\": {\"class_type\": \"VAELoader\", \"inputs\": {\"vae_name\": \"ae-demo.safetensors\"}},"
+                   "\"4\": {\"class_type\": \"CLIPTextEncode\", \"inputs\": {\"text\": \"a house\", \"clip\": [\"2\", 0]}},"
+                   "\"5\": {\"class_type\": \"EmptySD3LatentImage\", \"inputs\": {\"width\": 256, \"height\": 256, \"batch_size\": 1}},"
+                   "\"6\": {\"class_type\": \"KSampler\", \"inputs\": {\"model\": [\"1\", 0], \"positive\": [\"4\", 0], \"negative\": [\"4\", 0], "
+                   "\"latent_image\": [\"5\", 0], \"seed\": 1, \"steps\": 60, \"cfg\": 1.0, \"sampler_name\": \"euler\", \"scheduler\": \"simple\", \"denoise\": 1.0}},"
+                   "\"7\": {\"class_type\": \"VAEDecode\", \"inputs\": {\"samples\": [\"6\", 0], \"vae\": [\"3\", 0]}},"
+                   "\"8\": {\"class_type\": \"SaveImage\", \"inputs\": {\"images\": [\"7\", 0], \"filename_prefix\": \"x\"}}}}") > 0);
+    answer a = post(s.port, "/jobs", text);
+    CHECK_INT(a.status, 202);
+    const char *id = a.body ? strstr(a.body, "\"id\": \"") : NULL;
+    snprintf(path, sizeof path, "/jobs/%.36s", id ? id + 7 : "");
+    bool is_done = false, is_deleted = false;
+    for (int i = 0; i < 6000 && !is_done; i++) {
+        answer_free(&a);
+        a = get(s.port, path);
+        is_done = !a.body || !strstr(a.body, "\"state\": \"queued\"") == !strstr(a.body, "\"state\": \"running\"");
+        if (!is_deleted && a.body && strstr(a.body, "\"class_type\": \"KSampler\"")) {     /* the model is loaded, steps are being made */
+            is_deleted = true;
+            CHECK_INT(status_of(s.port, "DELETE", "/models/diffusion_models/mine.safetensors"), 204);
+            memset(bytes + n / 2, 0, n / 2);
+            CHECK_INT(put_status(s.port, "/models/diffusion_models/mine.safetensors", "", bytes, n), 201);
+            CHECK_INT(status_of(s.port, "DELETE", "/models/diffusion_models/mine.safetensors"), 204);
+        }
+        usleep(5000);
+    }
+    CHECK(is_deleted);
+    if (!a.body || !strstr(a.body, "\"state\": \"done\""))
+        test_fail(__FILE__, __LINE__, "the job: %s", a.body ? a.body : "(no answer)");
+    answer_free(&a);
+    a = post(s.port, "/jobs", text);
+    CHECK_INT(a.status, 404);           /* the file is gone, whatever is remembered of it */
+    answer_free(&a);
+    free(text);
+    free(bytes);
+    done(&s);
+}
+
 TEST(comfyui_lists_and_pictures_of_models)
 {
     MAKE(s, NULL,);
