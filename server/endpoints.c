@@ -24,7 +24,7 @@
 #include "server/log.h"
 #include "server/service_inside.h"
 
-enum { MAX_IMAGE_BYTES = 10 << 20, JPEG_QUALITY = 95 };
+enum { MAX_IMAGE_BYTES = 10 << 20, MAX_IMAGE_PIXELS = 64 << 20, MAX_KEY_BYTES = 255, JPEG_QUALITY = 95 };
 
 double service_now(void)
 {
@@ -147,6 +147,7 @@ static char *take_image(rg_service *s, rg_ctx *c, const char *value, char *text,
     const char *comma = !strncmp(value, "data:", 5) ? strchr(value, ',') : NULL;
     rg_picture *picture = NULL;
     char *path = NULL, *name = NULL, hex[65];
+    int64_t width = 0, height = 0;
     size_t n;
 
     if (!comma && strncmp(value, "data:", 5) && strlen(value) < 256 && *value &&
@@ -161,6 +162,8 @@ static char *take_image(rg_service *s, rg_ctx *c, const char *value, char *text,
         snprintf(text, text_size, "it is neither a picture in base64 (or a data URL of one) nor a file of the input folder");
     } else if (n > MAX_IMAGE_BYTES) {
         snprintf(text, text_size, "the picture has %zu bytes, the most taken is %d", n, MAX_IMAGE_BYTES);
+    } else if (picture_extension(bytes, n) && rg_picture_size(c, bytes, n, &width, &height) == 0 && width * height > MAX_IMAGE_PIXELS) {
+        snprintf(text, text_size, "the picture has %lld x %lld pixels, the most taken is %d in all", (long long)width, (long long)height, MAX_IMAGE_PIXELS);
     } else if (!picture_extension(bytes, n) || rg_picture_decode(c, bytes, n, &picture) < 0) {
         snprintf(text, text_size, "no picture can be read from it: %.200s", c->error ? c->message : "neither PNG, JPEG nor WebP");
     } else {
@@ -449,6 +452,8 @@ void call_read(rg_service *s, endpoint *e, rg_request *r, struct json_object *bo
         refuse(out, 503, NULL, "no memory for this request");
     else if (!json_object_is_type(body, json_type_object))
         refuse(out, 400, NULL, "the body must be one JSON object");
+    else if (rg_request_header(r, "idempotency-key") && strlen(rg_request_header(r, "idempotency-key")) > MAX_KEY_BYTES)
+        refuse(out, 400, NULL, "Idempotency-Key has more than %d characters", MAX_KEY_BYTES);
     else if (e && e->missing)
         refuse(out, 501, NULL, "this server does not have the nodes %s", e->missing);
     else if (!pick_format(r, body, &format))

@@ -67,6 +67,7 @@ void rg_job_free(rg_job *j);
 typedef struct rg_queue_options {
     const char *path;                   /* the database file; NULL: in memory, gone with the process */
     int max_queued;                     /* more are refused with RG_ERR_BUSY; 0: 10,000 */
+    size_t max_queued_bytes;            /* of their requests, which are held in memory: likewise, 0: 512 MiB */
     int max_ended;                      /* older ended jobs are forgotten (their files stay); 0: 10,000 */
     double lease_seconds;               /* a running job nobody extends for so long may be pulled again; 0: 600 */
 } rg_queue_options;

@@ -60,6 +60,7 @@ struct rg_queue {
     rg_job **pending;                   /* sorted: next first */
     int n_pending, pending_capacity;
     int n_pushing;                      /* in the mailbox or being written */
+    size_t waiting_bytes;               /* of the requests of both */
     running_job *running;               /* also jobs being cancelled, until that is written */
     int n_running, running_capacity;
     int64_t next_sequence, n_ended;

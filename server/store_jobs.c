@@ -82,6 +82,7 @@ void store_add_pending(rg_queue *q, rg_job *j)
     memmove(q->pending + low + 1, q->pending + low, (size_t)(q->n_pending - low) * sizeof *q->pending);
     q->pending[low] = j;
     q->n_pending++;
+    q->waiting_bytes += strlen(j->request);
 }
 
 rg_job *store_take_pending(rg_queue *q, int i)
@@ -89,6 +90,7 @@ rg_job *store_take_pending(rg_queue *q, int i)
     rg_job *j = q->pending[i];
 
     q->n_pending--;
+    q->waiting_bytes -= strlen(j->request);
     memmove(q->pending + i, q->pending + i + 1, (size_t)(q->n_pending - i) * sizeof *q->pending);
     return j;
 }
@@ -146,12 +148,16 @@ int rg_queue_push(rg_queue *q, const rg_job_new *n, rg_pushed_fn *pushed, void *
     o->pushed = pushed;
     o->user = user;
     pthread_mutex_lock(&q->lock);
-    int code = q->is_draining || q->n_pending + q->n_pushing >= q->options.max_queued ? RG_ERR_BUSY : store_reserve(q) ? 0 : RG_ERR_NOMEM;
+    const size_t n_bytes = strlen(j->request);
+    const bool is_full = q->n_pending + q->n_pushing >= q->options.max_queued ||
+                         (q->waiting_bytes && q->waiting_bytes + n_bytes > q->options.max_queued_bytes);
+    int code = q->is_draining || is_full ? RG_ERR_BUSY : store_reserve(q) ? 0 : RG_ERR_NOMEM;
     if (code == 0) {
         const double count = q->next_number++;
         j->number = n->has_number ? n->number : n->is_front ? -count : count;
         j->sequence = q->next_sequence++;
         q->n_pushing++;
+        q->waiting_bytes += n_bytes;
         store_send(q, o);
     }
     pthread_mutex_unlock(&q->lock);

@@ -261,6 +261,7 @@ rg_queue *rg_queue_open(const rg_queue_options *o, char *text, size_t text_size)
     }
     q->options = *o;
     q->options.max_queued = o->max_queued > 0 ? o->max_queued : 10000;
+    q->options.max_queued_bytes = o->max_queued_bytes > 0 ? o->max_queued_bytes : (size_t)512 << 20;
     q->options.max_ended = o->max_ended > 0 ? o->max_ended : 10000;
     q->options.lease_seconds = o->lease_seconds > 0 ? o->lease_seconds : 600;
     q->lock_fd = -1;

@@ -2,6 +2,8 @@
  * The writer: the one thread that changes the file. It takes what has gathered in the mailbox, writes it in one transaction, changes
  * the jobs in memory accordingly, and answers (see the design in store_sqlite.c).
  */
+#include <string.h>
+
 #include "server/store_inside.h"
 
 /* Into the mailbox; q->lock is held. */
@@ -160,6 +162,7 @@ static void apply_op(rg_queue *q, op *o)
     switch (o->kind) {
     case OP_PUSH:
         q->n_pushing--;
+        q->waiting_bytes -= strlen(o->job->request);
         o->ended = o->job->number;      /* for the callback, by when the job may have gone */
         if (o->code == 0) {
             o->taken_by = rg_strdup(o->job->id);

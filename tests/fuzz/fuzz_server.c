@@ -14,13 +14,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
+static whole_server w;
+
+static void stop(void)
+{
+    whole_stop(&w);
+}
+
 static whole_server *server(void)
 {
-    static whole_server w;
     static bool is_started;
 
     if (!is_started) {
         signal(SIGPIPE, SIG_IGN);
+        atexit(stop);
         if (!whole_start(&w, (rg_server_options){ .max_body_bytes = 1 << 20, .client_seconds = 2 }, 64 << 20))
             abort();
         is_started = true;

@@ -363,3 +363,29 @@ TEST(groups)
     printf("%d pushes from 32 threads, each on disk when confirmed: %.0f a second\n", 32 * 60, 32 * 60 / seconds);
     rg_queue_close(q);
 }
+
+/* Requests that wait are held in memory: their sum has a bound, and what is pulled or cancelled makes room. */
+TEST(bytes_that_wait)
+{
+    char text[200], *large = malloc(1001);
+    rg_queue *q = rg_queue_open(&(rg_queue_options){ .max_queued_bytes = 2500 }, text, sizeof text);
+
+    CHECK(q != NULL);
+    memset(large, ' ', 1000);
+    large[1000] = '\0';
+    const rg_job_new job = { .request = large };
+    CHECK_INT(rg_queue_push_wait(q, &job, NULL, 0, NULL), 0);
+    CHECK_INT(rg_queue_push_wait(q, &job, NULL, 0, NULL), 0);
+    CHECK_INT(rg_queue_push_wait(q, &job, NULL, 0, NULL), RG_ERR_BUSY);
+    rg_job *j = rg_queue_pull(q, 5);
+    CHECK(j != NULL);
+    CHECK_INT(rg_queue_push_wait(q, &job, NULL, 0, NULL), 0);
+    CHECK_INT(rg_queue_push_wait(q, &job, NULL, 0, NULL), RG_ERR_BUSY);
+    CHECK_INT(rg_queue_cancel_all(q), 2);
+    for (int i = 0; i < 2; i++)
+        CHECK_INT(rg_queue_push_wait(q, &job, NULL, 0, NULL), 0);
+    CHECK_INT(rg_queue_push_wait(q, &job, NULL, 0, NULL), RG_ERR_BUSY);
+    rg_job_free(j);
+    rg_queue_close(q);
+    free(large);
+}
