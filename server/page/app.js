@@ -26,10 +26,11 @@ function route() {
   if (!isSame) scrollTo(0, 0)
 }
 addEventListener('hashchange', () => {
-  if (!location.hash.startsWith('#/')) return               // the skip link
   for (const d of document.querySelectorAll('dialog.large')) d.close()
   route()
 })
+
+document.querySelector('.skip').addEventListener('click', (e) => { e.preventDefault(); $('main').focus() })
 
 let depth = 0
 const hasFiles = (e) => [...(e.dataTransfer?.types || [])].includes('Files')

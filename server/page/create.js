@@ -1,12 +1,12 @@
 // Endpoints: a form from each parameter table, and what came of it.
-import { Refused, get, h, plural, post, toast } from './base.js'
+import { Refused, get, h, plural, post, toast, write } from './base.js'
 import { field } from './fields.js'
-import { follow, live } from './live.js'
+import { follow } from './live.js'
 import { card, parametersOf, saveWorkflow, workflowOf } from './job.js'
 
 const forms = new Map()                         // endpoint name -> {element, fields, ...}: what was typed stays while the page is open
 const results = h('section', { class: 'results', 'aria-label': 'Results' })
-let endpoints, current, missing = new Map()
+let endpoints, broken = [], current, missing = new Map()
 
 const isLong = (p) => p.type === 'string' && !p.choices && !p.folder && /prompt|text|caption|description/.test(p.name)
 
@@ -113,13 +113,16 @@ function show(job, e) {
 }
 
 function formOf(e) {
-  if (!forms.has(e.name)) forms.set(e.name, makeForm(e))
+  const is = write(e)
+  if (forms.get(e.name)?.is !== is) forms.set(e.name, { ...makeForm(e), is })
   return forms.get(e.name)
 }
 
+// Files of endpoints come, change and go while the server runs: asked for each time, and a form stays while its endpoint does.
 async function load() {
-  endpoints ||= (await get('endpoints')).endpoints.map((e) => ({ ...e, parameters: e.parameters || [] }))
-  return endpoints
+  const all = await get('endpoints')
+  endpoints = all.endpoints.map((e) => ({ ...e, parameters: e.parameters || [] }))
+  broken = all.problems || []
 }
 
 // Which files are missing takes the server a look into its folders, so the forms are there first.
@@ -131,26 +134,32 @@ async function check() {
   } catch { /* the forms work without it */ }
 }
 
+const tabs = (name) => endpoints.map((x) => h('a', { href: '#/create/' + encodeURIComponent(x.name), class: x.missing_nodes || missing.get(x.name)?.ready === false ? 'off' : null,
+  'data-name': x.name, 'aria-current': x.name === name ? 'page' : null }, x.name))
+
+let turns = 0
 export async function create(main, name) {
-  const list = h('nav', { class: 'choose', 'aria-label': 'Endpoints' }), place = h('div')
+  const turn = ++turns, list = h('nav', { class: 'choose', 'aria-label': 'Endpoints' }), place = h('div')
   if (!results.children.length) results.append(h('div', { class: 'nothing stage empty' }, h('p', {}, 'What you run appears here.')))
   main.replaceChildren(h('div', { class: 'two' }, h('section', { 'aria-label': 'Endpoint' }, h('h1', { class: 'hidden' }, 'Create'), list, place), results))
+  if (endpoints) list.append(...tabs(name))
   try {
     await load()
   } catch (e) {
     place.replaceChildren(h('p', { class: 'notice bad' }, e.message))
     return
   }
+  if (turn !== turns) return                    // another section or endpoint was chosen meanwhile
   if (!endpoints.length) {
     place.replaceChildren(h('p', { class: 'notice' }, 'There are no endpoints: the server found no templates in its workflows folder.'))
     return
   }
   const e = endpoints.find((x) => x.name === name) || endpoints.find((x) => x.name === current) || endpoints.find((x) => !x.missing_nodes) || endpoints[0]
   current = e.name
-  list.replaceChildren(...endpoints.map((x) => h('a', { href: '#/create/' + encodeURIComponent(x.name), class: x.missing_nodes || missing.get(x.name)?.ready === false ? 'off' : null,
-    'data-name': x.name, 'aria-current': x === e ? 'page' : null }, x.name)))
+  list.replaceChildren(...tabs(e.name))
   place.replaceChildren(formOf(e).element)
-  if (!missing.size) check()
+  if (broken.length) place.append(h('details', { class: 'notice' }, h('summary', {}, plural(broken.length, 'endpoint file is', 'endpoint files are') + ' no good'), broken.map((b) => h('p', {}, typeof b === 'string' ? b : write(b)))))
+  check()
 }
 
 // A picture pasted anywhere on this section goes to the form's first picture field that is empty.
@@ -160,5 +169,3 @@ document.addEventListener('paste', (event) => {
   const f = form.fields.find((x) => x.take && !x.get()) || form.fields.find((x) => x.take)
   if (f) { event.preventDefault(); f.take(file) }
 })
-addEventListener('key', () => { endpoints = undefined })
-live.addEventListener('online', () => { endpoints = undefined; missing = new Map() })

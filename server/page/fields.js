@@ -128,7 +128,7 @@ export function field(s) {
       control.dispatchEvent(new Event('input', { bubbles: true }))
     })
   } else {
-    control = s.long ? h('textarea', { ...common, rows: s.required || s.name === 'prompt' ? 3 : 1, spellcheck: false }) : h('input', { ...common, type: 'text', autocomplete: 'off', spellcheck: false })
+    control = s.long ? h('textarea', { ...common, rows: s.required || s.name === 'prompt' ? 3 : 1, spellcheck: 'false' }) : h('input', { ...common, type: 'text', autocomplete: 'off', spellcheck: 'false' })
     if (s.long) {
       control.addEventListener('input', () => grow(control))
       new ResizeObserver((seen) => seen[0].contentRect.width && grow(control)).observe(control)

@@ -23,6 +23,21 @@ const helpers = `
   }
 `
 
+// Texts whose colour is too near to what is behind them (WCAG 2: 4.5 to 1), disabled ones aside.
+const faint = `(() => {
+  const rgb = (c) => c.match(/[\\d.]+/g).map(Number), light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b }
+  const out = []
+  for (const e of document.querySelectorAll('body *')) {
+    if (!e.offsetParent || e.closest('.hidden, fieldset:disabled, button:disabled, #toasts') || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue
+    let b = e
+    while (b && (rgb(getComputedStyle(b).backgroundColor)[3] ?? 1) === 0) b = b.parentElement
+    const x = light(rgb(getComputedStyle(e).color).slice(0, 3)), y = light(b ? rgb(getComputedStyle(b).backgroundColor).slice(0, 3) : [255, 255, 255])
+    const ratio = (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05)
+    if (ratio < 4.5) out.push(e.tagName + '.' + e.className + ' ' + ratio.toFixed(2) + ' ' + e.textContent.slice(0, 30))
+  }
+  return out
+})()`
+
 async function sections(page, label, width = 1280) {
   for (const [name, ready] of [['', 'form fieldset'], ['queue', 'ul.jobs'], ['gallery', 'ul.gallery'], ['workflow', '.nothing, form'], ['server', '.models details']]) {
     await page.eval(`location.hash = '#/${name}'`)
@@ -30,6 +45,8 @@ async function sections(page, label, width = 1280) {
     await pause(300)
     const over = await page.eval(`Math.max(...[...document.querySelectorAll('main *, header, header nav a')].filter((e) => e.offsetParent).map((e) => e.getBoundingClientRect().right))`) - width
     check(`${label}: ${name || 'create'} is no wider than the window`, over <= 0, over)
+    const pale = await page.eval(faint)
+    check(`${label}: ${name || 'create'} can be read`, pale.length === 0, pale)
     await page.shot(`${label}-${name || 'create'}`)
   }
 }
@@ -137,6 +154,22 @@ async function main() {
     check(`${name} says what is missing`, await page.until(`document.querySelector('form fieldset:disabled') && document.querySelector('form .notice').textContent.includes('${word}')`))
     await page.shot('missing-' + name)
   }
+
+  // ---- by keyboard alone; an endpoint that comes while the server runs
+  await page.eval(`document.activeElement.blur(); scrollTo(0, 0); document.querySelector('.brand').focus()`)
+  await page.key('Tab', 8)
+  check('the first stop leads past the menu', await page.eval(`document.activeElement.className === 'skip' && document.activeElement.getBoundingClientRect().width > 50`))
+  await page.key('Enter')
+  check('and there', await page.eval(`document.activeElement.id === 'main' && location.hash === '#/create/flux-dev'`))
+  fs.writeFileSync(path.join(flows, 'later.json'), JSON.stringify({ name: 'later', parameters: [], graph: { 1: { class_type: 'EmptyImage', inputs: { width: 8, height: 8, batch_size: 1, color: 255 } }, 2: { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'later' } } } }))
+  fs.writeFileSync(path.join(flows, 'broken.json'), '{"name": "broken", "parameters": [], "graph": {')
+  for (let i = 0; i < 100 && !(await server.get('endpoints')).endpoints.some((e) => e.name === 'later'); i++) await pause(100)
+  await page.eval(`location.hash = '#/create/later'`)
+  check('a new endpoint is there', await page.until(`document.querySelector('.choose [aria-current]')?.textContent === 'later' && byText('button', 'Run')`))
+  check('a broken one is named', await page.until(`/broken.json/.test(document.querySelector('details.notice')?.textContent)`))
+  await page.eval(`byText('button', 'Run').click()`)
+  check('and runs', await page.until(`$$('.result')[0].querySelector('.badge.done') && fact($$('.result')[0], 'Time')`))
+  fs.unlinkSync(path.join(flows, 'broken.json'))
 
   // ---- the queue
   const slow = { endpoint: 'demo', parameters: { steps: 2000, width: 512, height: 512, prompt: 'a long way' } }
