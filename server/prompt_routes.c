@@ -258,10 +258,7 @@ static void post_prompt(rg_request *r, void *user)
 
         rg_python_str(&t, v);
         id = rg_text_take(&t);
-        rg_job *old = id ? rg_queue_get(f->queue, id) : NULL;
-        if (old && old->state != RG_JOB_QUEUED && old->state != RG_JOB_RUNNING)
-            rg_queue_forget(f->queue, id);      /* ComfyUI runs it again and overwrites the entry in the history */
-        rg_job_free(old);
+        job.replaces_ended = true;      /* ComfyUI runs it again and overwrites the entry in the history */
     }
     *push = (pushing){ .comfy = f, .request = r, .is_float = job.has_number };
     if (comfy_get(answer, "node_errors"))

@@ -83,6 +83,7 @@ void rg_queue_close(rg_queue *q);       /* writes what is waiting; nobody may be
 typedef struct rg_job_new {
     const char *id;                     /* NULL: a fresh UUID */
     rg_job_kind kind;
+    bool replaces_ended;                /* an ended job of the same id is forgotten; one that waits or runs is still RG_ERR_EXISTS */
     bool is_front;                      /* number = -count */
     bool has_number;
     double number;                      /* with has_number, else the running count */

@@ -31,6 +31,7 @@ typedef struct op {
     void *user;
     char *taken_by;                     /* OP_PUSH refused: id of the job that has the name */
     int code;
+    bool replaces_ended;                /* OP_PUSH */
     bool is_waited, is_done;            /* somebody waits, and frees it */
 } op;
 

@@ -143,6 +143,7 @@ int rg_queue_push(rg_queue *q, const rg_job_new *n, rg_pushed_fn *pushed, void *
     j->webhook_events = n->webhook ? n->webhook_events : 0;
     j->created = store_now();
     o->kind = OP_PUSH;
+    o->replaces_ended = n->replaces_ended;
     o->has_webhook = j->webhook_events & 1u << RG_JOB_QUEUED;
     o->job = j;
     o->pushed = pushed;

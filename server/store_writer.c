@@ -47,6 +47,12 @@ static int write_op(rg_queue *q, op *o, int64_t *n_ended)
 
     switch (o->kind) {
     case OP_PUSH:
+        if (o->replaces_ended) {
+            s = q->statements[ST_FORGET];
+            store_bind_text(s, 1, o->job->id);
+            if (store_finish(q, s) == 0)
+                *n_ended -= sqlite3_changes(q->db);
+        }
         s = q->statements[ST_PUSH];
         sqlite3_bind_int64(s, 1, o->job->sequence);
         store_bind_text(s, 2, o->job->id);

@@ -3,7 +3,7 @@
 #   tools/bench_server.sh [--quick] [--only start,chain,post,sockets,kill,health,memory,growth]
 #   COMFYUI=/path/to/checkout PYTHON=/path/to/python tools/bench_server.sh      # ComfyUI beside it, in the same run
 # RG_BUILD names the build folder (default: build), SCRATCH a folder on a real disk (default: /var/tmp). --quick is for tests on busy
-# machines: few repetitions, bounds ten times as wide.
+# machines: few repetitions, and 30 times as much time for everything.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 build=$(realpath "${RG_BUILD:-$here/build}")

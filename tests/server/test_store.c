@@ -142,6 +142,25 @@ TEST(states_in_a_file)
     check_states(path);
 }
 
+/* ComfyUI's clients may use an id again once its job has ended. */
+TEST(same_id_again)
+{
+    rg_queue *q = open_queue(NULL, (rg_queue_options){ 0 });
+    const rg_job_new again = { .id = "a", .request = "{\"n\": 2}", .replaces_ended = true };
+
+    CHECK_INT(push(q, "a", false, NULL), 0);
+    CHECK_INT(rg_queue_push_wait(q, &again, NULL, 0, NULL), RG_ERR_EXISTS);     /* it waits */
+    check_pull(q, "a");
+    CHECK_INT(rg_queue_push_wait(q, &again, NULL, 0, NULL), RG_ERR_EXISTS);     /* it runs */
+    CHECK_INT(rg_queue_ack(q, "a", RG_JOB_DONE, "{}", NULL), 0);
+    CHECK_INT(push(q, "a", false, NULL), RG_ERR_EXISTS);
+    CHECK_INT(rg_queue_push_wait(q, &again, NULL, 0, NULL), 0);
+    rg_job *j = rg_queue_get(q, "a");
+    CHECK(j && j->state == RG_JOB_QUEUED && !strcmp(j->request, "{\"n\": 2}"));
+    rg_job_free(j);
+    rg_queue_close(q);
+}
+
 TEST(lease)
 {
     rg_queue *q = open_queue(NULL, (rg_queue_options){ .lease_seconds = 0.05 });
