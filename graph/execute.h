@@ -38,7 +38,7 @@ typedef enum rg_event_kind {
 typedef struct rg_node_progress {
     const char *node_id, *display_id, *parent_id, *real_id;     /* parent_id NULL: a submitted node */
     bool is_finished;                   /* else it runs, also after a failure */
-    bool is_counted;                    /* the node said how far it is: whole numbers. Else value is 0.0, then 1.0, of 1.0 */
+    bool is_counted;                    /* whole numbers: the node said how far it is, or did not run. Else 0.0 or 1.0 of 1.0 */
     double value, max;
 } rg_node_progress;
 

@@ -21,7 +21,7 @@ static rg_node_progress *entry_of(graph_run *run, int node)
     run->progress_of[node] = run->n_progress;
     run->progress[run->n_progress] = (rg_node_progress){
         .node_id = n->id, .display_id = n->is_ephemeral ? p->nodes[n->display].id : n->id, .real_id = p->nodes[graph_real(p, node)].id,
-        .parent_id = n->is_ephemeral ? p->nodes[n->parent].id : NULL, .max = 1.0,
+        .parent_id = n->is_ephemeral ? p->nodes[n->parent].id : NULL, .max = 1.0, .is_counted = true,     /* of a cached one: 1 of 1 */
     };
     return &run->progress[run->n_progress++];
 }

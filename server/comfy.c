@@ -187,7 +187,8 @@ void rg_comfy_on_text(void *user, rg_socket *s, const char *text, size_t n_bytes
     if (n_bytes > MAX_CLIENT_TEXT || rg_json_read(text, n_bytes, 32, &message, error, sizeof(error)) < 0)
         return;
     type = comfy_get_string(message, "type");
-    if (rg_socket_first(s) && type && !strcmp(type, "feature_flags")) {
+    /* what is no object does not count as the first message */
+    if (json_object_is_type(message, json_type_object) && rg_socket_first(s) && type && !strcmp(type, "feature_flags")) {
         data = comfy_get(message, "data");
         struct json_object *flag = comfy_get(data, "supports_preview_metadata");
         rg_socket_set_metadata(s, json_object_is_type(flag, json_type_boolean) && json_object_get_boolean(flag));

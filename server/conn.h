@@ -200,6 +200,9 @@ bool request_body_add(rg_request *r, const char *bytes, size_t n);
 /* Head of the answer as text; n_content -1: a stream. */
 void request_head_text(rg_request *r, int64_t n_content, bool is_closing, rg_text *t);
 
+/* compress.c: the answer's bytes, when they are of a type and for a client that may have them packed. On the handler's thread. */
+void request_compress(rg_request *r, const char *content_type);
+
 /* websocket.c */
 bool socket_begin(conn *c, rg_request *r);              /* false: not answered with 101 (an answer is in r) */
 bool socket_read(conn *c);                              /* frames in c->in; false: close it */

@@ -37,6 +37,7 @@ typedef struct rg_server_options {
     const char *cors_origin;            /* NULL: the origin guard; else CORS headers for this origin, and no guard */
     rg_keys *keys;                      /* taken over; NULL: none needed. Else every request wants one (keys.h) */
     const char *tls_cert, *tls_key;     /* both or none */
+    bool is_compressing;                /* JSON and plain text go out packed to clients that take gzip */
     const char *static_root;            /* files for what no route answers; NULL: none */
     void *user;                         /* for the three below, which run on the loop thread */
     void (*on_open)(void *user, rg_socket *s);

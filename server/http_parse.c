@@ -418,21 +418,6 @@ static char *decode_extended(char *value)
     return out;
 }
 
-/* Browsers write a quote in a name as %22 and line ends as %0D%0A (WHATWG forms); ComfyUI's library undoes that. */
-static char *decode_name(char *value)
-{
-    if (value && strchr(value, '%')) {
-        char *out = rg_malloc(strlen(value) + 1);
-
-        if (out && rg_percent_decode(value, strlen(value), false, out)) {
-            rg_free(value);
-            return out;
-        }
-        rg_free(out);
-    }
-    return value;
-}
-
 int rg_multipart_next(const char *content_type, const char *body, size_t n_bytes, size_t *at, rg_part *out)
 {
     char *boundary, *delimiter;
@@ -478,9 +463,9 @@ int rg_multipart_next(const char *content_type, const char *body, size_t n_bytes
             break;
         if (line_end - line > 20 && !strncasecmp(line, "content-disposition:", 20)) {
             rg_part_release(out);
-            out->name = decode_name(header_parameter(line, line_end, "name"));
+            out->name = header_parameter(line, line_end, "name");
             char *extended = header_parameter(line, line_end, "filename*");
-            out->filename = extended ? decode_extended(extended) : decode_name(header_parameter(line, line_end, "filename"));
+            out->filename = extended ? decode_extended(extended) : header_parameter(line, line_end, "filename");
         }
         line = line_end + 2;
     }

@@ -140,7 +140,7 @@ static bool to_number(struct json_object *v, double *out)
         break;
     case json_type_string:
         *out = strtod(json_object_get_string(v), &end);
-        if (end == json_object_get_string(v))
+        if (end == json_object_get_string(v) || strpbrk(json_object_get_string(v), "xX"))   /* hexadecimal is C's alone */
             return false;
         end += strspn(end, " \t\r\n");
         if (*end)
@@ -180,7 +180,7 @@ static void post_prompt(rg_request *r, void *user)
         rg_respond_error(r, 500);
         goto done;
     }
-    if ((v = comfy_get(body, "number"))) {
+    if (json_object_object_get_ex(body, "number", &v)) {
         if (!to_number(v, &job.number)) {
             rg_respond_error(r, 500);
             goto done;
@@ -188,6 +188,10 @@ static void post_prompt(rg_request *r, void *user)
         job.has_number = true;
     }
     job.is_front = comfy_get_bool(body, "front");
+    if (json_object_object_get_ex(body, "prompt", &graph) && !graph) {
+        rg_respond_error(r, 500);       /* null is not the same as nothing */
+        goto done;
+    }
     if (!(graph = comfy_get(body, "prompt"))) {
         refuse(r, 400, "no_prompt", "No prompt provided", "No prompt provided");
         goto done;
@@ -454,6 +458,10 @@ static void get_history(rg_request *r, void *user)
     }
     if (offset >= 0 && max < 1 && rg_request_query(r, "max_items"))
         max = 1;                        /* ComfyUI looks at the limit after it has added an entry */
+    if (max < 0 && offset < 0 && rg_request_query(r, "max_items")) {
+        rg_respond_json_text(r, 200, rg_strdup("{}"));      /* the last -1 of them */
+        return;
+    }
     const bool is_tail = max >= 0 && offset < 0;        /* the last max entries, still oldest first */
     if (rg_queue_list(f->queue, ENDED, is_tail, max < 0 ? -1 : max, offset < 0 ? 0 : offset, &jobs) < 0) {
         rg_respond_error(r, 500);

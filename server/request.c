@@ -204,8 +204,10 @@ void rg_respond(rg_request *r, int status, const char *content_type, const void 
     if (n_bytes)
         memcpy(r->bytes, bytes, n_bytes);
     r->n_bytes = n_bytes;
-    if (content_type)
+    if (content_type) {
         rg_respond_header(r, "Content-Type", content_type);
+        request_compress(r, content_type);
+    }
 }
 
 void rg_respond_text(rg_request *r, int status, const char *format, ...)
@@ -230,6 +232,7 @@ void rg_respond_json_text(rg_request *r, int status, char *text)
     r->bytes = text;
     r->n_bytes = strlen(text);
     rg_respond_header(r, "Content-Type", "application/json; charset=utf-8");
+    request_compress(r, "application/json");
 }
 
 void rg_respond_json(rg_request *r, int status, struct json_object *v)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,15 +144,40 @@ static void post_image(rg_request *r, void *user)
     form_release(&o);
 }
 
-/* The original's pixels with the alpha of the upload, as PNG bytes. 0 or the status to answer. */
+/* A whole file; rg_free() it. NULL when it cannot be read, or is larger than a picture may be. */
+static uint8_t *read_file(const char *path, size_t *n_bytes)
+{
+    FILE *f = fopen(path, "rb");
+    uint8_t *bytes = NULL;
+    struct stat st;
+
+    if (f && fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && st.st_size < (1 << 30) && (bytes = rg_malloc((size_t)st.st_size + 1)))
+        *n_bytes = fread(bytes, 1, (size_t)st.st_size, f);
+    if (f)
+        fclose(f);
+    return bytes;
+}
+
+/* Does the name end so, whatever the case? */
+static bool has_ending(const char *name, const char *ending)
+{
+    const size_t n = strlen(name), n_ending = strlen(ending);
+
+    return n > n_ending && !strcasecmp(name + n - n_ending, ending);
+}
+
+/* The original's pixels and texts with the alpha of the upload, as the file that its name says. 0 or the status to answer. */
 static int merge_mask(rg_comfy *f, const form *o, uint8_t **bytes, size_t *n_bytes)
 {
     struct json_object *ref = NULL;
     rg_ctx *c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
     rg_picture *original = NULL, *mask = NULL;
+    rg_picture_text *texts = NULL;
     char error[128], *path = NULL, *annotated = NULL;
-    uint8_t *pixels = NULL;
-    int status = 500;
+    uint8_t *pixels = NULL, *file = NULL;
+    const bool is_webp = has_ending(o->image.filename, ".webp");
+    size_t n_file = 0;
+    int status = 500, n_texts = 0;
 
     if (!c || !o->original_ref || rg_json_read(o->original_ref, strlen(o->original_ref), 8, &ref, error, sizeof(error)) < 0)
         goto done;
@@ -160,6 +186,8 @@ static int merge_mask(rg_comfy *f, const form *o, uint8_t **bytes, size_t *n_byt
     if (!name)
         goto done;
     status = 400;
+    if (!is_webp && !has_ending(o->image.filename, ".png"))
+        goto done;                      /* JPEG has no alpha */
     if (n_name && name[n_name - 1] == ']')
         annotated = rg_strdup(name);
     else if (comfy_folder(f, type ? type : "output"))
@@ -171,7 +199,8 @@ static int merge_mask(rg_comfy *f, const form *o, uint8_t **bytes, size_t *n_byt
         status = ret == RG_ERR_NOT_FOUND ? 404 : 400;
         goto done;
     }
-    if (rg_picture_load(c, path, &original) < 0 || rg_picture_decode(c, o->image.bytes, o->image.n_bytes, &mask) < 0)
+    if (!(file = read_file(path, &n_file)) || rg_picture_texts(c, file, n_file, &texts, &n_texts) < 0 ||
+        rg_picture_decode(c, file, n_file, &original) < 0 || rg_picture_decode(c, o->image.bytes, o->image.n_bytes, &mask) < 0)
         goto done;
     if (mask->width != original->width || mask->height != original->height)
         goto done;
@@ -182,8 +211,13 @@ static int merge_mask(rg_comfy *f, const form *o, uint8_t **bytes, size_t *n_byt
         memcpy(pixels + 4 * i, original->rgb + 3 * i, 3);
         pixels[4 * i + 3] = mask->alpha ? mask->alpha[i] : 255;
     }
-    status = rg_png_encode(c, pixels, original->width, original->height, 4, 4, NULL, 0, bytes, n_bytes) < 0 ? 500 : 0;
+    if (is_webp)
+        status = rg_webp_encode(c, pixels, original->width, original->height, 4, 80, false, NULL, 0, bytes, n_bytes) < 0 ? 500 : 0;
+    else
+        status = rg_png_encode(c, pixels, original->width, original->height, 4, 4, texts, n_texts, bytes, n_bytes) < 0 ? 500 : 0;
 done:
+    rg_picture_texts_free(texts, n_texts);
+    rg_free(file);
     rg_free(pixels);
     rg_free(path);
     rg_free(annotated);

@@ -311,7 +311,7 @@ static void list_dir(listing *l, const char *dir, const char *prefix, int depth)
             char *path, *shown;
             struct stat st;
 
-            if (!strcmp(name, ".") || !strcmp(name, "..") || l->n > 100000)
+            if (!strcmp(name, ".") || !strcmp(name, "..") || (*name == '.' && !l->is_tree) || l->n > 100000)
                 continue;
             path = rg_asprintf("%s/%s", dir, name);
             shown = rg_asprintf("%s%s%s", prefix, *prefix ? "/" : "", name);
@@ -362,6 +362,17 @@ static int by_type_and_name(const void *a, const void *b)
     return types ? types : strcasecmp(comfy_get_string(x, "name"), comfy_get_string(y, "name"));
 }
 
+/* ROOT/NAME of a query: decoded once more if it still holds a "%", as ComfyUI does. NULL: it leads out. */
+static char *path_of_query(const char *root, const char *name)
+{
+    char *decoded = rg_malloc(strlen(name) + 1), *path = NULL;
+
+    if (decoded && rg_percent_decode(name, strlen(name), false, decoded))
+        path = comfy_path_inside(root, NULL, decoded);
+    rg_free(decoded);
+    return path;
+}
+
 static void get_userdata(rg_request *r, void *user)
 {
     const char *dir = rg_request_query(r, "dir");
@@ -374,9 +385,9 @@ static void get_userdata(rg_request *r, void *user)
     }
     if (!(root = profile(user, r)))
         rg_respond_error(r, 500);
-    else if (!(path = comfy_path_inside(root, NULL, dir)))
+    else if (!(path = path_of_query(root, dir)))
         rg_respond_text(r, 403, "Invalid directory");
-    else if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+    else if (stat(path, &st) < 0)
         rg_respond_text(r, 404, "Directory not found");
     else {
         listing l = { .list = json_object_new_array(), .is_recursive = is_true(rg_request_query(r, "recurse")),
@@ -398,9 +409,9 @@ static void get_userdata_v2(rg_request *r, void *user)
         rg_respond_error(r, 403);
         return;
     }
-    path = comfy_path_inside(root, NULL, sub ? sub : "");
+    path = path_of_query(root, sub ? sub : "");
     if (!path)
-        rg_respond_text(r, 400, "Invalid directory path");
+        rg_respond_text(r, 400, "Invalid path requested");
     else if (stat(path, &st) < 0) {
         if (!sub || !*sub)
             rg_respond_json_text(r, 200, rg_strdup("[]"));
@@ -459,7 +470,7 @@ static bool may_overwrite(rg_request *r)
 {
     const char *v = rg_request_query(r, "overwrite");
 
-    return !v || strcasecmp(v, "false");
+    return !v || strcmp(v, "false");
 }
 
 static void get_userdata_file(rg_request *r, void *user)
@@ -519,15 +530,20 @@ static void move_userdata_file(rg_request *r, void *user)
         rg_respond_empty(r, 404);
     else if (from && (to = userdata_path(user, r, rg_request_param(r, 1), &root2))) {
         char *folder = rg_strdup(to), *slash = folder ? strrchr(folder, '/') : NULL;
+        /* onto a folder is into it, under its own name; what is there already stays */
+        const bool is_into = stat(to, &st) == 0 && S_ISDIR(st.st_mode);
+        char *inner = is_into ? rg_asprintf("%s%s", to, strrchr(from, '/')) : NULL;
+        const bool is_taken = inner && access(inner, F_OK) == 0;
 
         if (slash)
             *slash = '\0';
         if (!may_overwrite(r) && access(to, F_OK) == 0)
             rg_respond_text(r, 409, "File already exists");
-        else if (!slash || rg_env_make_folders(folder) < 0 || rename(from, to) < 0)
+        else if (!slash || is_taken || (is_into && !inner) || rg_env_make_folders(folder) < 0 || rename(from, inner ? inner : to) < 0)
             rg_respond_error(r, 500);
         else
             respond_stored(r, root, to);
+        rg_free(inner);
         rg_free(folder);
     }
     rg_free(from);

@@ -16,8 +16,9 @@ if [ -z "${CLIENTS_INSIDE:-}" ] && unshare -rnm true 2>/dev/null; then
     CLIENTS_INSIDE=1 exec unshare -rnm "$0" "$@"
 fi
 build=$(realpath "${RG_BUILD:-$here/build}") bin=$(dirname "$PYTHON") models=$here/models/demo
-work=$(mktemp -d) pids=() n_bad=0
-trap 'kill "${pids[@]}" 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
+work=$(mktemp -d) n_bad=0
+trap 'xargs -r kill < "$work/pids" 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
+touch "$work/pids"
 export HOME=$work/home GOMP_SPINCOUNT=1000 COLUMNS=200
 mkdir -p "$HOME" "$work"/models/{checkpoints,diffusion_models,text_encoders,vae}
 
@@ -43,7 +44,7 @@ serve() {
     local dir=$1 port=$2
     shift 2
     "$build/rylagraph" serve --base-directory "$dir" --models "$work/models" --models "$models" --port "$port" "$@" 2> "$dir.log" &
-    pids+=($!)
+    echo $! >> "$work/pids"             # a file: some are started in a subshell
     for _ in $(seq 200); do
         grep -q listening "$dir.log" && return
         kill -0 $! 2>/dev/null || break

@@ -9,7 +9,8 @@
 
 #include "engine/media/codec.h"
 
-enum { MOST_TEXT = 64 << 20 };          /* of one text, unpacked */
+enum { MOST_TEXT = 64 << 20,            /* of one text, unpacked */
+       MOST_TEXTS = 1024 };             /* of one picture */
 
 static const char *const png_signature = "\x89PNG\r\n\x1a\n";
 
@@ -174,6 +175,78 @@ static const uint8_t *jpeg_exif(const uint8_t *b, size_t n_bytes, size_t *n_exif
         at += 2 + n;
     }
     return NULL;
+}
+
+/* ---- every text of a PNG ------------------------------------------------------------------------------------------------- */
+
+void rg_picture_texts_free(rg_picture_text *texts, int n)
+{
+    for (int i = 0; i < n; i++) {
+        rg_free((void *)texts[i].key);
+        rg_free((void *)texts[i].text);
+    }
+    rg_free(texts);
+}
+
+/* The keyword of a text chunk as UTF-8; NULL: it is none, has none or a longer one than there may be. */
+static char *chunk_key(const uint8_t *kind, const uint8_t *data, size_t n)
+{
+    const uint8_t *end = n ? memchr(data, 0, n < 80 ? n : 80) : NULL;
+
+    if (!end || end == data || (memcmp(kind, "tEXt", 4) && memcmp(kind, "zTXt", 4) && memcmp(kind, "iTXt", 4)))
+        return NULL;
+    return from_latin1(data, (size_t)(end - data));
+}
+
+int rg_picture_texts(rg_ctx *c, const void *bytes, size_t n_bytes, rg_picture_text **texts, int *n)
+{
+    const uint8_t *b = bytes;
+    rg_picture_text *list = NULL;
+    int count = 0, capacity = 0;
+
+    *texts = NULL;
+    *n = 0;
+    if (n_bytes < 8 || memcmp(b, png_signature, 8))
+        return 0;
+    for (size_t at = 8; n_bytes - at >= 12; ) {
+        const size_t size = big32(b + at);
+
+        if (size > n_bytes - at - 12)
+            break;
+        char *key = chunk_key(b + at + 4, b + at + 8, size);
+        char *text = key ? chunk_text(b + at + 4, b + at + 8, size, (const char *)b + at + 8) : NULL;
+        int i = 0;
+
+        at += size + 12;
+        if (!text) {
+            rg_free(key);
+            continue;
+        }
+        while (i < count && strcmp(list[i].key, key))
+            i++;
+        if (i == count && count == capacity) {
+            rg_picture_text *grown = count < MOST_TEXTS ? rg_realloc(list, (size_t)(capacity + 32) * sizeof(*list)) : NULL;
+
+            if (!grown) {
+                rg_free(key);
+                rg_free(text);
+                rg_picture_texts_free(list, count);
+                return rg_fail(c, RG_ERR_NOMEM, "no memory for more than %d texts of a picture", count);
+            }
+            list = grown;
+            capacity += 32;
+        }
+        if (i < count) {
+            rg_free((void *)list[i].key);
+            rg_free((void *)list[i].text);
+        } else {
+            count++;
+        }
+        list[i] = (rg_picture_text){ key, text };
+    }
+    *texts = list;
+    *n = count;
+    return 0;
 }
 
 /* ---- all ------------------------------------------------------------------------------------------------------------- */

@@ -52,6 +52,13 @@ bool rg_picture_is(const void *bytes, size_t n_bytes);
 int rg_picture_text_find(rg_ctx *c, const void *bytes, size_t n_bytes, const char *key, char **text);
 
 /*
+ * Every text of a PNG in the file's order, the last of those with one keyword; n 0 for other formats and damaged ones. Free with
+ * rg_picture_texts_free().   errors   RG_ERR_NOMEM (latched)
+ */
+int rg_picture_texts(rg_ctx *c, const void *bytes, size_t n_bytes, rg_picture_text **texts, int *n);
+void rg_picture_texts_free(rg_picture_text *texts, int n);
+
+/*
  * Encode 8-bit pixels [height, width, channels]: 1 (grey), 3 (RGB) or 4 (RGBA) channels; PNG also 2 (grey and alpha), JPEG RGB alone.
  * *bytes is the caller's: rg_free() it. Same input, same bytes, every time.
  *   level    PNG: zlib level 0..9; ComfyUI uses 4 to save and 1 for previews

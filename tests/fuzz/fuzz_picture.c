@@ -9,7 +9,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes)
     static rg_ctx *c;
     rg_picture *p = NULL;
     int64_t width, height;
+    rg_picture_text *texts;
     unsigned sum = 0;
+    int n_texts;
     char *text;
 
     if (!c && !(c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL)))
@@ -27,6 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes)
     }
     if (rg_picture_text_find(c, bytes, n_bytes, "prompt", &text) == 0)
         rg_free(text);
+    if (rg_picture_texts(c, bytes, n_bytes, &texts, &n_texts) == 0)
+        rg_picture_texts_free(texts, n_texts);
     rg_picture_free(p);
     rg_ctx_reset(c);
     return 0;

@@ -898,6 +898,7 @@ int rg_cli_serve(int argc, char **argv)
         .max_connections = o.max_connections, .max_connections_per_address = o.max_per_address, .max_memory_bytes = (size_t)(max_memory * 1048576),
         .client_seconds = client_seconds,
         .tls_cert = o.tls_cert, .tls_key = o.tls_key, .static_root = o.front_end_root, .user = comfy,
+        .is_compressing = o.is_compressing,
         .on_open = rg_comfy_on_open, .on_text = rg_comfy_on_text, .on_close = rg_comfy_on_close,
     };
     keys = NULL;                        /* the server's now */
