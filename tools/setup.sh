@@ -13,7 +13,8 @@ packages=(gcc g++ libc6-dev cmake ninja-build pkg-config
           libsqlite3-dev          # the server's job queue
           libwebsockets-dev       # sockets, event loop and TLS of the server
           libssl-dev              # TLS, SHA-256
-          libpng-dev libjpeg62-turbo-dev libwebp-dev)
+          libpng-dev libjpeg62-turbo-dev libwebp-dev
+          curl)                   # a client for the server's tests
 for argument in "$@"; do
     case $argument in
         --fuzz) packages+=(clang libclang-rt-dev libomp-dev) ;;

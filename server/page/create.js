@@ -19,7 +19,7 @@ function trouble(e) {
   if (e.missing_nodes) out.push(h('p', {}, 'This program does not have the nodes it needs: ', h('b', {}, e.missing_nodes), '.'))
   if (m.missing_files && m.missing_files.length)
     out.push(h('p', {}, plural(m.missing_files.length, 'model file is', 'model files are'), ' not there:'), h('ul', {}, m.missing_files.map((f) => h('li', {}, h('code', {}, f)))),
-      m.pull ? h('p', {}, 'To get them: ', h('code', {}, m.pull)) : h('p', {}, 'Put them into the models folder, then ', h('button', { type: 'button', class: 'link', onclick: () => check() }, 'look again'), '.'))
+      m.fetch && h('p', {}, 'To get them: ', h('code', {}, m.fetch)), h('p', {}, m.fetch ? 'When they are there, ' : 'Put them into the models folder, then ', h('button', { type: 'button', class: 'link', onclick: () => check() }, 'look again'), '.'))
   return out
 }
 

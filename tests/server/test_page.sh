@@ -141,4 +141,57 @@ grep -q '"folder": "loras"\|LoraLoader' body || fail "no folder for a LoRA, and 
 
 kill -TERM $server
 wait $server 2>/dev/null
+
+# ---- with a key: the page itself needs none, what it shows does, and its socket has it as a protocol ----
+key="correct horse/battery+staple~?"
+key=${key// /-}
+echo "$key" >keys
+: >log
+"$program" serve --base-directory "$work" --port 0 --cpu --api-key-file keys 2>"$work/log" >/dev/null &
+server=$!
+port=
+for _ in $(seq 600); do
+    port=$(sed -n 's/.*port \([0-9]*\).*/\1/p' "$work/log")
+    [ -z "$port" ] || break
+    sleep 0.05
+done
+at=http://127.0.0.1:$port
+for path in / /page /page/app.js; do
+    fetch $path
+    [ "$status" = 200 ] || fail "$path without a key: $status"
+done
+for path in /jobs /endpoints /workflow/check; do
+    fetch $path
+    [ "$status" = 401 ] || fail "$path without a key: $status"
+done
+fetch /jobs -H "Authorization: Bearer $key"
+[ "$status" = 200 ] || fail "/jobs with the key: $status"
+# handshake PROTOCOLS: the status of a WebSocket's beginning; curl waits for more, so its time is short
+handshake() {
+    curl -s -m 3 --http1.1 -D head -o /dev/null -H "Connection: Upgrade" -H "Upgrade: websocket" -H "Sec-WebSocket-Version: 13" \
+        -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" ${1:+-H "Sec-WebSocket-Protocol: $1"} "$at/ws" &
+    local client=$!
+    for _ in $(seq 50); do
+        ! grep -q '^HTTP' head 2>/dev/null || break
+        sleep 0.05
+    done
+    kill $client 2>/dev/null
+    wait $client 2>/dev/null
+    status=$(sed -n '1s/^[^ ]* \([0-9]*\).*/\1/p' head)
+}
+coded() { printf %s "$1" | base64 -w 0 | tr '+/' '-_' | tr -d =; }
+rm -f head
+handshake "rylagraph, bearer.$(coded "$key")"
+[ "$status" = 101 ] && grep -qi '^sec-websocket-protocol: rylagraph' head || fail "a socket with the key: $status"
+for wrong in "" rylagraph "rylagraph, bearer." "rylagraph, bearer.$(coded "${key}x")" "rylagraph, bearer.%%%" "bearer.$(coded "${key%?}")" \
+             "rylagraph, bearer.$(head -c 3000 /dev/zero | tr '\0' A)"; do
+    rm -f head
+    handshake "$wrong"
+    [ "$status" = 401 ] || fail "a socket with '${wrong:0:60}': $status"
+done
+# not for anything but sockets
+fetch /jobs -H "Sec-WebSocket-Protocol: rylagraph, bearer.$(coded "$key")"
+[ "$status" = 401 ] || fail "/jobs with the key as a protocol: $status"
+kill -TERM $server
+wait $server 2>/dev/null
 finish

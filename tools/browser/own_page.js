@@ -149,7 +149,7 @@ async function main() {
   check('half as large', await page.until(`$$('.result')[0].querySelector('.picture img')?.naturalWidth === 128`))
 
   // ---- an endpoint that cannot run says why
-  for (const [name, word] of [['flux-instantid', 'nodes'], ['flux-dev', 'flux1-dev.safetensors']]) {
+  for (const [name, word] of [['flux-instantid', 'nodes'], ['flux-dev', 'flux1-dev.safetensors'], ['flux-dev', 'rylagraph models pull flux-dev']]) {
     await page.eval(`location.hash = '#/create/${name}'`)
     check(`${name} says what is missing`, await page.until(`document.querySelector('form fieldset:disabled') && document.querySelector('form .notice').textContent.includes('${word}')`))
     await page.shot('missing-' + name)
