@@ -973,7 +973,7 @@ rg_service *rg_service_new(const rg_service_options *o, char *text, size_t text_
     if (!(s->options.timeout_seconds > 0))
         s->options.timeout_seconds = 120;
     s->gpu = !o->gpu ? "CPU" : rg_gpu_key(o->gpu) ? rg_gpu_key(o->gpu) : o->gpu;
-    s->price = o->usd_per_second > 0 ? o->usd_per_second : rg_gpu_price(s->gpu);
+    s->price = o->has_price ? o->usd_per_second : rg_gpu_price(s->gpu);
     clock_gettime(CLOCK_REALTIME, &t);
     s->started = (double)t.tv_sec;
     pthread_mutex_init(&s->lock, NULL);
@@ -1006,6 +1006,7 @@ void rg_service_start(rg_service *s, rg_server *server, rg_queue *q)
     workflow_convert_start(s);
     openapi_start(s);
     jobs_start(s);
+    metrics_start(s);
     webhooks_start(s);
     analytics_start(s);
     s->has_answerer = pthread_create(&s->answerer, NULL, answerer_main, s) == 0;
@@ -1034,6 +1035,7 @@ void rg_service_on_job(void *user, const rg_job_event *e)
         return;
     jobs_on_job(s, e);
     analytics_on_job(s, e);
+    metrics_on_job(s, e);
     if (e->kind == RG_JOB_EVENT_RUN)
         return;
     log_job(s, e);
@@ -1087,6 +1089,7 @@ void rg_service_free(rg_service *s)
 {
     if (!s)
         return;
+    metrics_free(s);
     rg_analytics_stop(s->analytics);    /* here: jobs that were running have ended by now */
     templates_stop(s);
     templates_free(s);

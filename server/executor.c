@@ -138,7 +138,6 @@ static void count_node(job_run *run, const rg_event *e)
     }
     if (i < x->n_classes) {
         x->classes[i].n_runs += !e->is_cached;
-        x->classes[i].n_cached += e->is_cached;
         x->classes[i].seconds += e->seconds;
     }
     if (i < x->n_classes && x->classes[i].is_load)
@@ -146,7 +145,6 @@ static void count_node(job_run *run, const rg_event *e)
     else
         run->seconds.compute += e->seconds;
     x->n_run += !e->is_cached;
-    x->n_cached += e->is_cached;
     pthread_mutex_unlock(&x->lock);
 }
 
@@ -194,7 +192,12 @@ static void on_event(void *user, const rg_event *e)
 
     switch (e->kind) {
     case RG_EVENT_START:       out.message = "execution_start"; break;
-    case RG_EVENT_CACHED:      out.message = "execution_cached"; break;
+    case RG_EVENT_CACHED:
+        out.message = "execution_cached";
+        pthread_mutex_lock(&run->x->lock);
+        run->x->n_cached += e->n_cached;
+        pthread_mutex_unlock(&run->x->lock);
+        break;
     case RG_EVENT_SUCCESS:     out.message = "execution_success"; break;
     case RG_EVENT_ERROR:       out.message = "execution_error"; break;
     case RG_EVENT_INTERRUPTED: out.message = "execution_interrupted"; break;

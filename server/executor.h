@@ -91,7 +91,7 @@ void rg_executor_check_files(rg_executor *x);
 typedef struct rg_class_seconds {
     const char *class_type;             /* static */
     bool is_load;                       /* its seconds count as loading */
-    int64_t n_runs, n_cached;
+    int64_t n_runs;
     double seconds;
 } rg_class_seconds;
 typedef struct rg_executor_totals {

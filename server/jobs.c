@@ -1,12 +1,11 @@
 /*
- * The /jobs API over the queue, the events of each job as a stream (SSE), and what operators ask: /health, /metrics, /endpoints.
+ * The /jobs API over the queue, the events of each job as a stream (SSE), and what operators ask: /health, /endpoints.
  * A job's events are kept in memory for the last few hundred jobs, so that a client that lost its connection gets what it missed
  * (Last-Event-ID); of an older job there is still its end, from the store.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "graph/json_text.h"
@@ -811,61 +810,6 @@ static void get_loras(rg_request *r, void *user)
     rg_respond_json(r, 200, o);
 }
 
-static void metric(rg_text *t, const char *name, const char *type, const char *help)
-{
-    rg_text_format(t, "# HELP rylagraph_%s %s\n# TYPE rylagraph_%s %s\n", name, help, name, type);
-}
-
-static void get_metrics(rg_request *r, void *user)
-{
-    rg_service *s = user;
-    rg_queue_counts n;
-    rg_executor_totals totals = { 0 };
-    struct rusage usage;
-    struct timespec now;
-    rg_text t = { 0 };
-
-    rg_queue_count(s->queue, &n);
-    rg_executor_get_totals(s->executor, &totals);
-    pthread_mutex_lock(&s->lock);
-    const double cost = s->cost;
-    pthread_mutex_unlock(&s->lock);
-    clock_gettime(CLOCK_REALTIME, &now);
-    metric(&t, "jobs", "gauge", "Jobs that wait or run now.");
-    rg_text_format(&t, "rylagraph_jobs{state=\"queued\"} %lld\nrylagraph_jobs{state=\"running\"} %lld\n", (long long)n.queued, (long long)n.running);
-    metric(&t, "jobs_accepted_total", "counter", "Jobs accepted since the start.");
-    rg_text_format(&t, "rylagraph_jobs_accepted_total %lld\n", (long long)n.accepted);
-    metric(&t, "jobs_ended_total", "counter", "Jobs ended since the start, by state.");
-    rg_text_format(&t, "rylagraph_jobs_ended_total{state=\"done\"} %lld\nrylagraph_jobs_ended_total{state=\"failed\"} %lld\n"
-                   "rylagraph_jobs_ended_total{state=\"cancelled\"} %lld\n", (long long)n.done, (long long)n.failed, (long long)n.cancelled);
-    metric(&t, "seconds_total", "counter", "Seconds of jobs: waiting in the queue, loading models, computing.");
-    rg_text_format(&t, "rylagraph_seconds_total{part=\"wait\"} %.6f\nrylagraph_seconds_total{part=\"load\"} %.6f\n"
-                   "rylagraph_seconds_total{part=\"compute\"} %.6f\n", totals.wait_seconds, totals.load_seconds, totals.compute_seconds);
-    metric(&t, "nodes_total", "counter", "Nodes that ran, and nodes whose result was in the cache.");
-    rg_text_format(&t, "rylagraph_nodes_total{cached=\"false\"} %lld\nrylagraph_nodes_total{cached=\"true\"} %lld\n",
-                   (long long)totals.n_nodes_run, (long long)totals.n_nodes_cached);
-    metric(&t, "node_seconds_total", "counter", "Seconds in nodes, by class.");
-    for (int i = 0; i < totals.n_classes; i++)
-        rg_text_format(&t, "rylagraph_node_seconds_total{class=\"%s\"} %.6f\n", totals.classes[i].class_type, totals.classes[i].seconds);
-    metric(&t, "node_runs_total", "counter", "Runs of nodes, by class.");
-    for (int i = 0; i < totals.n_classes; i++)
-        rg_text_format(&t, "rylagraph_node_runs_total{class=\"%s\"} %lld\n", totals.classes[i].class_type, (long long)totals.classes[i].n_runs);
-    metric(&t, "cost_usd_total", "counter", "Device seconds of ended jobs times the price of the device.");
-    rg_text_format(&t, "rylagraph_cost_usd_total{gpu=\"%s\"} %.6f\n", s->gpu, cost);
-    metric(&t, "uptime_seconds", "gauge", "Seconds since the start.");
-    rg_text_format(&t, "rylagraph_uptime_seconds %.3f\n", (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - s->started);
-    if (getrusage(RUSAGE_SELF, &usage) == 0) {
-        metric(&t, "peak_resident_bytes", "gauge", "Most memory the process has had.");
-        rg_text_format(&t, "rylagraph_peak_resident_bytes %lld\n", (long long)usage.ru_maxrss * 1024);
-    }
-    if (t.is_failed)
-        rg_respond_error(r, 500);
-    else
-        rg_respond(r, 200, "text/plain; version=0.0.4; charset=utf-8", t.data, t.n_bytes);
-    rg_text_release(&t);
-    rg_free(totals.classes);
-}
-
 void jobs_start(rg_service *s)
 {
     static const struct { const char *method, *pattern; int flags; rg_handler *handler; } routes[] = {
@@ -878,7 +822,6 @@ void jobs_start(rg_service *s)
         { "GET", "/jobs/{id}/outputs/{n}", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_output },
         { "GET", "/endpoints", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_endpoints },
         { "GET", "/loras", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_loras },
-        { "GET", "/metrics", RG_ROUTE_METRICS, get_metrics },
         { "GET", "/health", RG_ROUTE_OPEN, get_health },
     };
 

@@ -16,7 +16,8 @@ typedef struct rg_service_options {
     rg_env *env;
     const char *const *workflow_dirs;   /* NULL-terminated; each holds NAME.json templates */
     const char *gpu;                    /* X-GPU-Type and the price's key; NULL: "CPU" */
-    double usd_per_second;              /* 0: by the table of cost.h */
+    bool has_price;                     /* false: by the table of cost.h */
+    double usd_per_second;
     double timeout_seconds;             /* of synchronous calls, where the template has none of its own; 0: 120 */
     void (*report)(void *user, const char *line);       /* a template file that came, changed, went or is no good; from any thread */
     void *report_user;

@@ -1,6 +1,6 @@
 /*
- * Shared by templates.c (which endpoints there are), endpoints.c (calls and synchronous answers), jobs.c (/jobs, /health, /metrics) and
- * webhook_routes.c and analytics_events.c.
+ * Shared by templates.c (which endpoints there are), endpoints.c (calls and synchronous answers), jobs.c (/jobs, /health),
+ * metrics.c, webhook_routes.c and analytics_events.c.
  */
 #ifndef RG_SERVER_SERVICE_INSIDE_H
 #define RG_SERVER_SERVICE_INSIDE_H
@@ -22,6 +22,7 @@ typedef struct endpoint {
     char *missing;                      /* classes that this program does not have, ", " between; NULL: none */
 } endpoint;
 
+typedef struct service_metrics service_metrics;         /* metrics.c */
 typedef struct template_file template_file;             /* templates.c */
 
 typedef enum answer_format { ANSWER_JPEG, ANSWER_PNG, ANSWER_WEBP } answer_format;
@@ -74,6 +75,7 @@ struct rg_service {
     rg_executor *executor;
     double started;                     /* wall */
     atomic_bool is_draining;
+    service_metrics *metrics;           /* NULL: no memory */
     rg_analytics *analytics;            /* NULL: off */
     bool is_model_error;                /* the executor's thread: why the job at hand failed */
     rg_webhooks *webhooks;              /* NULL: could not be started */
@@ -167,6 +169,12 @@ void call_analytics(rg_service *s, call *c, rg_template *t, bool has_seed);     
 void analytics_pushed(rg_service *s, const call *c);
 void analytics_on_job(rg_service *s, const rg_job_event *e);
 void analytics_timed_out(rg_service *s, const rg_job *j);
+
+/* ---- metrics.c ------------------------------------------------------------------------------------------------------- */
+
+void metrics_start(rg_service *s);      /* its route */
+void metrics_on_job(rg_service *s, const rg_job_event *e);
+void metrics_free(rg_service *s);
 
 /* ---- jobs.c ----------------------------------------------------------------------------------------------------------- */
 

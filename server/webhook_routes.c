@@ -177,8 +177,9 @@ void webhooks_start(rg_service *s)
 {
     rg_webhook_options o = s->options.webhook;
 
-    rg_server_route(s->server, "GET", "/jobs/{id}/deliveries", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, get_deliveries, s);
-    rg_server_route(s->server, "POST", "/jobs/{id}/deliveries/{n}/retry", RG_ROUTE_WORKER | RG_ROUTE_ENDPOINT, retry_delivery, s);
+    rg_server_route(s->server, "GET", "/jobs/{id}/deliveries", RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN | RG_ROUTE_ENDPOINT, get_deliveries, s);
+    rg_server_route(s->server, "POST", "/jobs/{id}/deliveries/{n}/retry", RG_ROUTE_WORKER | RG_ROUTE_NO_TWIN | RG_ROUTE_ENDPOINT,
+                    retry_delivery, s);
     o.queue = s->queue;
     o.body = make_body;
     o.on_tried = on_tried;

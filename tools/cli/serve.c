@@ -22,6 +22,7 @@
 #include "graph/json_text.h"
 #include "graph/pack.h"
 #include "server/comfy.h"
+#include "server/cost.h"
 #include "server/log.h"
 #include "server/page.h"
 #include "server/prune.h"
@@ -41,7 +42,7 @@ static const char usage[] =
     "                       [--client-timeout SECONDS] [--keep-jobs N] [--keep-days DAYS]\n"
     "                       [--preview-method none|auto|latent2rgb|taesd] [--preview-size N] [--disable-metadata]\n"
     "                       [--nodes FILE.so]... [--cache-classic | --cache-lru N | --cache-none]\n"
-    "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND]\n"
+    "                       [--workflows DIR] [--timeout SECONDS] [--gpu-type NAME] [--price USD_PER_SECOND | --price-file FILE]\n"
     "                       [--log-format text|json] [--log-file FILE] [--log-level LEVEL] [--log-requests] [--log-stdout]\n"
     "                       [--analytics-host URL --analytics-key-file FILE]\n"
     "                       [--webhook-secret-file FILE] [--webhook-allow-private] [--webhook-retry SECONDS]\n"
@@ -61,7 +62,7 @@ typedef struct flags {
     const char *listen, *base_dir, *input_dir, *output_dir, *temp_dir, *user_dir, *api_key_file, *jobs_file, *front_end_root, *cors, *max_upload,
         *tls_key, *tls_cert, *max_memory, *preview_method, *device, *dtype, *cuda_device, *workflows, *gpu_type, *price, *timeout,
         *models_quota, *max_model, *keep_uploads, *webhook_secret_file, *webhook_retry, *client_timeout;
-    const char *grace, *keep_jobs, *keep_days, *log_format, *log_file, *log_level, *analytics_host, *analytics_key_file;
+    const char *grace, *keep_jobs, *keep_days, *log_format, *log_file, *log_level, *analytics_host, *analytics_key_file, *price_file;
     int port, preview_size, threads, cache_lru, max_connections, max_per_address;
     bool is_cpu, is_multi_user, is_metadata_off, is_cache_classic, is_cache_none, is_quick_test, is_webhook_private, help;
     bool has_request_log, is_log_on_stdout;
@@ -109,7 +110,7 @@ static const flag table[] = {
     { "--workflows", TEXT, F(workflows) }, { "--gpu-type", TEXT, F(gpu_type) }, { "--price", TEXT, F(price) }, { "--timeout", TEXT, F(timeout) },
     { "--webhook-secret-file", TEXT, F(webhook_secret_file) }, { "--webhook-allow-private", FLAG, F(is_webhook_private) },
     { "--webhook-retry", TEXT, F(webhook_retry) }, { "--grace", TEXT, F(grace) },
-    { "--analytics-host", TEXT, F(analytics_host) }, { "--analytics-key-file", TEXT, F(analytics_key_file) },
+    { "--price-file", TEXT, F(price_file) }, { "--analytics-host", TEXT, F(analytics_host) }, { "--analytics-key-file", TEXT, F(analytics_key_file) },
     { "--log-format", TEXT, F(log_format), .choices = "text|json" }, { "--log-file", TEXT, F(log_file) }, { "--log-requests", FLAG, F(has_request_log) },
     { "--log-level", TEXT, F(log_level), .choices = "debug|info|warning|error" }, { "--log-stdout", FLAG, F(is_log_on_stdout) },
     { "--cuda-device", TEXT, F(cuda_device) }, { "--default-device", TEXT, F(cuda_device) },
@@ -872,7 +873,20 @@ int rg_cli_serve(int argc, char **argv)
     if (o.grace && !strcmp(o.grace, "0"))
         grace = 0;
     const char *const flows[] = { o.workflows ? o.workflows : data_flows, NULL };
-    const rg_service_options v = { .env = env, .workflow_dirs = flows, .gpu = gpu_name(&o, ctx), .usd_per_second = price,
+    const char *gpu = gpu_name(&o, ctx);
+    if (o.price_file && !price) {
+        size_t n_prices;
+        char *prices = rg_cli_read(o.price_file, &n_prices);
+        const char *key = !gpu ? "CPU" : rg_gpu_key(gpu) ? rg_gpu_key(gpu) : gpu;
+        if (prices && (price = rg_price_read(prices, n_prices, key, text, sizeof(text))) < 0)
+            rg_cli_say("--price-file %s: %s", o.price_file, text);
+        rg_free(prices);
+        if (!prices || price < 0) {
+            code = RG_EXIT_WRONG;
+            goto done;
+        }
+    }
+    const rg_service_options v = { .env = env, .workflow_dirs = flows, .gpu = gpu, .usd_per_second = price, .has_price = o.price || o.price_file,
                                    .timeout_seconds = timeout, .report = report,
                                    .analytics = { .host = o.analytics_host, .key = analytics_key },
                                    .webhook = { .secret = webhook_secret, .allows_private = o.is_webhook_private, .retry_seconds = webhook_retry } };
