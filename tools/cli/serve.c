@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "engine/net/http_client.h"
@@ -463,6 +465,26 @@ typedef struct ender {
 
 static int signal_pipe[2] = { -1, -1 }; /* one byte for each signal */
 
+/* Tells systemd ("READY=1", "STOPPING=1") where it has asked for it: Type=notify. */
+static void tell_manager(const char *state)
+{
+    const char *name = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    const size_t n = name ? strlen(name) : 0;
+
+    if (n < 2 || n >= sizeof(a.sun_path) || (*name != '/' && *name != '@'))
+        return;
+    memcpy(a.sun_path, name, n);
+    if (*name == '@')
+        a.sun_path[0] = '\0';           /* a name in no file system */
+    const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+            rg_log_say(RG_LOG_WARNING, "NOTIFY_SOCKET %s: %s", name, strerror(errno));
+        close(fd);
+    }
+}
+
 static void on_signal(int signal)
 {
     static volatile sig_atomic_t n;
@@ -484,6 +506,7 @@ static void *ender_main(void *arg)
     while (read(signal_pipe[0], &byte, 1) < 0 && errno == EINTR)
         ;
     if (byte) {                         /* 0: the server has ended by itself */
+        tell_manager("STOPPING=1");
         rg_service_drain(e->service);
         rg_queue_count(e->queue, &counts);
         if (byte == 't' && counts.running)
@@ -962,6 +985,7 @@ int rg_cli_serve(int argc, char **argv)
     if (o.api_key_file || o.log_file)
         reader.is_there = pthread_create(&reader.thread, NULL, key_reader_main, &reader) == 0;
     rg_log_say(RG_LOG_INFO, "listening on %s, port %d", o.listen, rg_server_port(server));
+    tell_manager("READY=1");
     code = RG_EXIT_DONE;
     if (!o.is_quick_test)
         rg_server_run(server);
