@@ -342,6 +342,9 @@ static void get_output(rg_request *r, void *user)
 
     if (!j)
         return;
+    /* whatever a node may have written, opened by itself it is no page of this server's */
+    rg_respond_header(r, "X-Content-Type-Options", "nosniff");
+    rg_respond_header(r, "Content-Security-Policy", "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'");
     if (!format && !wants_metadata(r, j))
         format = "png";                 /* a saved PNG without its texts; other files stay as they are */
     if (*end || end == n_text || n < 0 || n > 1 << 20) {

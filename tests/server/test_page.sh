@@ -119,6 +119,7 @@ fetch "/jobs/$job/workflow"
 grep -q '"seed": 18446744073709551615' body && grep -q '"class_type": "SaveImage"' body || fail "its workflow: $(head -c 300 body)"
 fetch "/jobs/$job/outputs/0"
 png=$(stat -c %s body)
+[[ $(field content-security-policy) == sandbox* && $(field x-content-type-options) = nosniff ]] || fail "an output could run as a page"
 fetch "/jobs/$job/outputs/0?width=48"
 [ "$(field content-type)" = image/jpeg ] && [ "$(od -An -tx1 -N2 body)" = " ff d8" ] && [ "$(stat -c %s body)" -lt "$png" ] || fail "the small picture"
 # its size, from the frame header: FFC0, length, 8 bits, height, width

@@ -198,6 +198,15 @@ async function main() {
   check('the running one is cancelled', await page.until(`$$('.jobs .card').length === 0 && $$('.ended .badge.cancelled').length === 4`))
   page.bad.length = page.errors.length = 0
 
+  // ---- a job of another client, whose messages go to that client alone
+  const theirs = JSON.parse(JSON.stringify(demo))
+  theirs[8].inputs.steps = 2000
+  theirs[7].inputs.width = theirs[7].inputs.height = 512
+  const id = (await server.post('prompt', { prompt: theirs, client_id: 'somebody-else' })).body.prompt_id
+  check('a job of ComfyUI\'s clients is followed too', await page.until(`/KSampler · step [2-9]\\d* of 2000/.test(document.querySelector('.jobs .card .line')?.textContent) && document.querySelector('.jobs .card b').textContent === 'workflow'`))
+  await fetch(server.url + 'jobs/' + id, { method: 'DELETE' })
+  await page.until(`$$('.jobs .card').length === 0`)
+
   // ---- a hundred jobs, the gallery
   const all = []
   for (let i = 0; i < 100; i++) all.push(server.post('jobs', { endpoint: 'demo', parameters: { ...quick, seed: i, prompt: i === 99 ? evil + ' a very long prompt'.repeat(60) : 'picture ' + i } }))
@@ -279,7 +288,7 @@ async function main() {
   await server.stop()
 
   // ---- with API keys
-  fs.writeFileSync(path.join(folder, 'keys'), 'correct-horse-battery-staple\n')
+  fs.writeFileSync(path.join(folder, 'keys'), 'correct-horse-battery-staple\nonly-endpoints endpoints\n')
   server = await serve(folder, '--port', '0', '--jobs-file', jobs, '--preview-method', 'auto', '--api-key-file', path.join(folder, 'keys'))
   const locked = await browser.open(server.url)
   check('a key is asked for', await locked.until(`document.querySelector('dialog[open] input[type=password]')`))
@@ -301,6 +310,21 @@ async function main() {
   check('the gallery too', await locked.until(`$$('ul.gallery img')[3]?.naturalWidth > 0`))
   check('no errors with a key', locked.errors.length === 0, locked.errors)
   check('no refusals but those before the key', locked.bad.every((b) => b.startsWith('401 ')), locked.bad)
+  await locked.close()
+
+  // ---- a key that may only call endpoints
+  const small = await browser.open(server.url)
+  await small.until(`document.querySelector('dialog[open] input[type=password]')`)
+  await small.eval(helpers)
+  await small.type('only-endpoints')
+  await small.key('Enter')
+  await small.until(`fieldOf('steps')`)
+  await small.eval(`put('steps', '3'); byText('button', 'Run').click()`)
+  check('runs and gets its picture', await small.until(`document.querySelector('.result .picture img')?.naturalWidth === 256`))
+  check('without complaints', await small.eval(`document.getElementById('offline').hidden`))
+  await small.eval(`location.hash = '#/gallery'`)
+  check('is told what it may not see', await small.until(`/may not/.test(document.querySelector('main .end')?.textContent)`))
+  await small.shot('endpoints-only')
   await server.stop()
   await browser.close()
 }
