@@ -22,7 +22,7 @@ export async function about(main) {
   } }, 'Let go of loaded models')
   main.replaceChildren(h('h1', {}, 'Server'), h('section', { class: 'card' }, facts, memory, h('p', { class: 'buttons' }, free, hasKey() ? h('button', { type: 'button', onclick: forgetKey }, 'Forget the API key') : '')),
     h('section', {}, h('div', { class: 'head' }, h('h2', {}, 'Models'), h('button', { type: 'button', class: 'plain', onclick: () => { forgetFolders(); list() } }, 'Look again')), models),
-    h('p', { class: 'end' }, ['object_info', 'queue', 'history', 'system_stats', 'metrics', 'endpoints'].map((p) => [h('a', { href: p, target: '_blank', rel: 'noreferrer' }, '/' + p), ' '])))
+    h('p', { class: 'end' }, ['docs', 'openapi.json', 'metrics', 'object_info', 'history', 'system_stats'].map((p) => [h('a', { href: p, target: '_blank', rel: 'noreferrer' }, '/' + p), ' '])))
   const add = (k, v) => v && facts.append(h('div', {}, h('dt', {}, k), h('dd', {}, v)))
   async function stats() {
     try {

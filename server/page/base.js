@@ -64,7 +64,7 @@ function words(status, text, body) {
     if (e && e.message) return [e.message, e.details].filter(Boolean).join(': ')
     if (typeof e === 'string') return e
   }
-  return (text && text.length < 300 && !/<\w/.test(text) && text.trim()) || 'the server answered ' + status
+  return (text && text.length < 300 && !/<\w/.test(text) && text.replace(/^\d{3}: [^\n]*\n\s*/, '').trim()) || 'the server answered ' + status
 }
 
 // One dialog however many requests were refused; resolves once a key was given.
