@@ -30,7 +30,7 @@ target_include_directories(rylagraph_cuda PRIVATE ${CMAKE_SOURCE_DIR} ${CUDATool
 target_compile_definitions(rylagraph_cuda PRIVATE _GNU_SOURCE)
 # kernels keep float32 as written too: a fused multiply-add only where a kernel asks for it by name
 target_compile_options(rylagraph_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false -lineinfo -Xcompiler=-Wall>)
-target_link_libraries(rylagraph_cuda PRIVATE CUDA::cudart CUDA::cublasLt ${CUDNN_LIBRARY})
+target_link_libraries(rylagraph_cuda PRIVATE CUDA::cudart CUDA::cublasLt ${CUDNN_LIBRARY} OpenMP::OpenMP_C)
 install(TARGETS rylagraph_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/rylagraph)
 message(STATUS "CUDA: ${CUDAToolkit_VERSION}, architectures ${RG_CUDA_ARCHITECTURES}")
 

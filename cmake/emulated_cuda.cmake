@@ -18,6 +18,7 @@ add_library(rylagraph_cuda_emulated MODULE ${RG_EMULATED_SOURCES})
 target_include_directories(rylagraph_cuda_emulated BEFORE PRIVATE ${translated} ${emulator} ${CMAKE_SOURCE_DIR})
 target_compile_definitions(rylagraph_cuda_emulated PRIVATE _GNU_SOURCE)
 target_compile_options(rylagraph_cuda_emulated PRIVATE -O2 $<$<COMPILE_LANGUAGE:CXX>:-Wno-unknown-pragmas> $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+target_link_libraries(rylagraph_cuda_emulated PRIVATE OpenMP::OpenMP_C)
 set_target_properties(rylagraph_cuda_emulated PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 
 # rg_emulated_test(NAME EXECUTABLE ENVIRONMENT ARGUMENTS...): a test executable on the emulated device

@@ -5,6 +5,7 @@
  */
 #include <time.h>
 
+#include "engine/ops/profile.h"
 #include "graph/run.h"
 
 typedef struct async_call {
@@ -37,7 +38,10 @@ static void *run_call(void *arg)
     graph_run *run = a->exec.run;
     call_result *r = a->exec.result;
     const int scope = rg_scope_begin(a->ctx);
+    const double span = rg_span_begin(a->ctx, a->call.type->class_type);
     int ret = a->call.type->execute(&a->exec.x, a->call.args, r->out);
+
+    rg_span_end(a->ctx, a->call.type->class_type, span);
 
     if (ret >= 0 && a->ctx->error)
         ret = a->ctx->error;

@@ -7,6 +7,7 @@
 
 #include "graph/json_text.h"
 #include "graph/readonly.h"
+#include "engine/ops/profile.h"
 #include "graph/run.h"
 
 /* A node's inputs, resolved: one list per declared input (NULL: not given), then the links on other inputs. */
@@ -247,8 +248,10 @@ static int call_here(graph_run *run, int (*f)(rg_exec *, const void *, rg_value 
 {
     rg_ctx *c = run->options->ctx;
     const int scope = rg_scope_begin(c);
+    const double span = rg_span_begin(c, call->type->class_type);
     int ret = f ? f(&e->x, call->args, e->result->out) : call->type->check_lazy(&e->x, call->args);
 
+    rg_span_end(c, call->type->class_type, span);
     if (ret < 0 && !c->error)
         rg_fail(c, ret, "%s", rg_error_text(ret));
     rg_scope_end(c, scope, NULL);

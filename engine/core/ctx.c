@@ -92,6 +92,8 @@ void rg_ctx_free(rg_ctx *c)
 {
     if (!c)
         return;
+    if (c->captures)
+        c->captures_free(c);
     while (c->scope)
         scope_drop(c);
     if (c->backend_data && c->ops->ctx_release)
@@ -212,5 +214,7 @@ void rg_ctx_set_limit(rg_ctx *c, size_t nbytes)
 
 void rg_ctx_trim(rg_ctx *c)
 {
+    if (c->captures)                    /* they hold blocks, and their model */
+        c->captures_free(c);
     rg_pool_trim(c->pool);
 }

@@ -39,6 +39,8 @@ struct rg_ctx {
 
     struct rg_scope *scope;             /* innermost; ctx.c */
     void *backend_data;                 /* handles and caches of the device's library; the backend owns it */
+    struct rg_captures *captures;       /* recorded forward passes (engine/diffusion/captured.h), or NULL */
+    void (*captures_free)(rg_ctx *c);   /* ends them */
 };
 
 /*

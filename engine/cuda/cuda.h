@@ -22,9 +22,11 @@ typedef struct rg_cuda_state {
     struct product_plan *product_plans; /* product.c */
     struct attention_plan *attention_plans;     /* attention.c */
     struct conv_plan *conv_plans;       /* conv2d.c */
+    struct { void *data; cudaEvent_t is_free; } stages[4];      /* pinned, RG_CUDA_STAGE_BYTES each; upload.c */
+    int next_stage;
     bool must_sync;                     /* RG_SYNC=1: wait after each launch, so that an error names its op */
 } rg_cuda_state;
-enum { RG_CUDA_WORKSPACE = 64 << 20 };
+enum { RG_CUDA_WORKSPACE = 64 << 20, RG_CUDA_STAGES = 4, RG_CUDA_STAGE_BYTES = 16 << 20 };
 
 static inline rg_cuda_state *rg_cuda_state_of(const rg_ctx *c)
 {
@@ -70,6 +72,16 @@ void rg_cuda_interpolate(rg_ctx *c, rg_tensor *out, const rg_tensor *x, rg_inter
 /* attention where cuDNN has none: float32, other head sizes and strides (flash.cu). */
 void rg_cuda_flash(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
                    const rg_attention_args *args);
+
+/* n bytes of pageable host memory to the device, on c's stream; they have been read when it returns. The caller checks (upload.c). */
+void rg_cuda_upload(rg_ctx *c, void *to, const void *from, size_t n);
+void rg_cuda_upload_release(rg_cuda_state *s);
+
+/* Recording and replaying (capture.c): the backend's rows of these names. */
+bool rg_cuda_capture_begin(rg_ctx *c);
+void *rg_cuda_capture_end(rg_ctx *c);
+void rg_cuda_capture_replay(rg_ctx *c, void *run);
+void rg_cuda_capture_free(rg_ctx *c, void *run);
 
 /* Ends what the rows planned. */
 void rg_cuda_product_release(rg_cuda_state *s);

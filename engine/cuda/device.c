@@ -4,6 +4,7 @@
  */
 #include "engine/cuda/cuda.h"
 
+#include <nvtx3/nvToolsExt.h>            /* headers alone; a profiler brings the rest */
 #include <stdlib.h>
 
 bool rg_cuda_check(rg_ctx *c, const char *op)
@@ -46,6 +47,7 @@ static void ctx_release(rg_ctx *c)
     rg_cuda_product_release(s);
     rg_cuda_conv2d_release(s);
     rg_cuda_attention_release(s);
+    rg_cuda_upload_release(s);
     if (s->dnn)
         cudnnDestroy(s->dnn);
     if (s->blas)
@@ -109,6 +111,14 @@ static void synchronize(rg_ctx *c)
         rg_fail(c, RG_ERR_DEVICE, "the GPU: %s", cudaGetErrorString(e));
 }
 
+static void range(rg_ctx *c, const char *name)
+{
+    if (name)
+        nvtxRangePushA(name);
+    else
+        nvtxRangePop();
+}
+
 static int64_t resident_threads(rg_ctx *c)
 {
     int n_processors = 0, n_threads = 0;
@@ -152,6 +162,11 @@ static const rg_backend backend = {
     .free = device_free,
     .synchronize = synchronize,
     .ctx_release = ctx_release,
+    .capture_begin = rg_cuda_capture_begin,
+    .capture_end = rg_cuda_capture_end,
+    .capture_replay = rg_cuda_capture_replay,
+    .capture_free = rg_cuda_capture_free,
+    .range = range,
     .resident_threads = resident_threads,
 };
 

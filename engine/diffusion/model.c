@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "engine/diffusion/captured.h"
 #include "engine/ops/ops.h"
 
 /* ---- handles -------------------------------------------------------------------------------------------------------- */
@@ -189,7 +190,7 @@ rg_tensor *rg_model_denoise(rg_ctx *c, const rg_model *m, const rg_tensor *x, fl
         input = rg_div_scalar(c, x, sqrtf(variance));
 
     const rg_tensor *timestep = rg_tensor_full(c, RG_F32, 1, x->shape, rg_model_sampling_timestep(s, sigma));
-    const rg_tensor *out = m->denoiser->forward(c, m->denoiser, input, timestep, in);
+    const rg_tensor *out = rg_denoiser_run(c, m->denoiser, input, timestep, in);
 
     if (s->prediction == RG_PREDICT_V) {
         const rg_tensor *skip = rg_div_scalar(c, x, variance);

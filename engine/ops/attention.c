@@ -68,8 +68,10 @@ static rg_tensor *attention(rg_ctx *c, rg_tensor *dst, const rg_tensor *q, const
     rg_tensor *out = dst ? rg_into_begin(c, dst, false) : rg_tensor_new(c, q->dtype, 3, shape);
     const rg_tensor *wide_bias = bias ? rg_expand(c, bias, 4, scores) : NULL;
 
-    if (out && !c->error)
+    if (out && !c->error) {
+        rg_work(2.0 * (double)(scores[0] * scores[1] * scores[2] * scores[3]) * (double)(q->shape[3] + v->shape[3]) * (is_causal ? 0.5 : 1.0));
         RG_RUN(c, attention, out, q, k, v, wide_bias, &args);
+    }
     if (dst) {
         rg_into_end(c, dst, out);
         out = NULL;

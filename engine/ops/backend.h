@@ -65,6 +65,18 @@ typedef struct rg_backend {
     void (*synchronize)(rg_ctx *c);                                 /* wait for the stream; reports its errors */
     void (*ctx_release)(rg_ctx *c);                                 /* end c->backend_data */
 
+    /*
+     * Record what the rows launch from begin to end instead of running it; begin is false where that is not possible now, end returns what
+     * replay takes, or NULL. Rows that wait for the device or take memory from it end the recording. All four or none.
+     */
+    bool (*capture_begin)(rg_ctx *c);
+    void *(*capture_end)(rg_ctx *c);
+    void (*capture_replay)(rg_ctx *c, void *run);
+    void (*capture_free)(rg_ctx *c, void *run);
+
+    /* open a range for the vendor's profiler (name), or close the innermost (NULL); may be NULL */
+    void (*range)(rg_ctx *c, const char *name);
+
     /* how many threads the device holds at once (processors times threads each); NULL: it has no such number */
     int64_t (*resident_threads)(rg_ctx *c);
 } rg_backend;

@@ -51,6 +51,7 @@ rg_tensor *rg_conv2d(rg_ctx *c, const rg_conv_weight *w, const rg_tensor *x, int
     rg_tensor *out = rg_tensor_new_channels_last(c, x->dtype, x->shape[0], w->weight->shape[0], room_h / stride + 1, room_w / stride + 1);
     if (!out)
         return NULL;
+    rg_work(2.0 * (double)rg_numel(out) * (double)(x->shape[1] * w->weight->shape[2] * w->weight->shape[3]));
     RG_RUN(c, conv2d, out, w, x, stride, padding);
     return c->error ? NULL : out;
 }

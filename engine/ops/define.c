@@ -1,9 +1,8 @@
 /* Checks, dispatch and profiling that all ops share. */
 #include "engine/ops/define.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
+
 
 bool rg_is_float(rg_dtype t)
 {
@@ -148,78 +147,4 @@ void rg_def_store(rg_tensor *out, const double *values)
 #pragma omp parallel for if (n > 1 << 14)
     for (int64_t i = 0; i < n; i++)
         rg_set(out, i, values[i]);
-}
-
-/* ---- RG_PROFILE=1 --------------------------------------------------------------------------------------------- */
-
-typedef struct profile_row {
-    const char *op;
-    long n_calls;
-    double seconds, bytes;
-} profile_row;
-
-static profile_row rows[64];
-static int n_rows;
-static int is_profiling = -1;           /* -1: the environment has not been asked yet; 1: a clock on the wall; 2: processor time */
-
-double rg_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(is_profiling == 2 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const double ta = ((const profile_row *)a)->seconds, tb = ((const profile_row *)b)->seconds;
-    return ta < tb ? 1 : ta > tb ? -1 : 0;
-}
-
-static void profile_print(void)
-{
-    double total = 0;
-
-    qsort(rows, (size_t)n_rows, sizeof rows[0], by_time);
-    for (int i = 0; i < n_rows; i++)
-        total += rows[i].seconds;
-    fprintf(stderr, "%-20s %8s %10s %6s %10s %10s\n", "op", "calls", "ms", "%", "us/call", "MB out");
-    for (int i = 0; i < n_rows; i++)
-        fprintf(stderr, "%-20s %8ld %10.2f %6.1f %10.1f %10.1f\n", rows[i].op, rows[i].n_calls, rows[i].seconds * 1e3,
-                100 * rows[i].seconds / total, rows[i].seconds * 1e6 / (double)rows[i].n_calls, rows[i].bytes / 1e6);
-}
-
-double rg_profile_start(rg_ctx *c)
-{
-    if (is_profiling < 0) {
-        const char *s = getenv("RG_PROFILE");
-        is_profiling = !s || !*s || !strcmp(s, "0") ? 0 : !strcmp(s, "cpu") ? 2 : 1;
-        if (is_profiling)
-            atexit(profile_print);
-    }
-    if (!is_profiling)
-        return 0;
-    if (c->ops->synchronize)
-        c->ops->synchronize(c);
-    return rg_seconds();
-}
-
-void rg_profile_end(rg_ctx *c, const char *op, double start, const rg_tensor *out)
-{
-    if (c->ops->synchronize)
-        c->ops->synchronize(c);
-
-    const double seconds = rg_seconds() - start;
-#pragma omp critical(rg_profile)
-    {
-        int i = 0;
-        while (i < n_rows && strcmp(rows[i].op, op))
-            i++;
-        if (i < (int)(sizeof rows / sizeof rows[0])) {
-            if (i == n_rows)
-                rows[n_rows++].op = op;
-            rows[i].n_calls++;
-            rows[i].seconds += seconds;
-            rows[i].bytes += (double)rg_nbytes(out);
-        }
-    }
 }

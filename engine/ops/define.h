@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "engine/ops/backend.h"
+#include "engine/ops/profile.h"
 
 /*
  * True if c is well and the operands can be used: the first n_needed are not NULL, and all that are not NULL lie on c's
@@ -44,14 +45,12 @@ rg_tensor *rg_new_picture_like(rg_ctx *c, const rg_tensor *x, int64_t H, int64_t
 int rg_broadcast_shape(const rg_tensor *a, const rg_tensor *b, int64_t *shape);
 
 /*
- * Call the device's row, or fail with RG_ERR_UNSUPPORTED where it is empty. RG_PROFILE=1 in the environment adds up time
- * and bytes per op and prints them to stderr at the end of the process; RG_PROFILE=cpu counts processor time instead, which
- * other programs on the machine disturb less.
+ * Call the device's row, or fail with RG_ERR_UNSUPPORTED where it is empty. This is where an op is timed (profile.h).
  */
 #define RG_RUN(c, row, out, ...) do {                                                                    \
         if (!(c)->ops->row) { rg_op_missing((c), #row, (out)); break; }                                   \
         if ((c)->ops->bind) (c)->ops->bind(c);                                                            \
-        const double rg_run_start = rg_profile_start(c);                                                  \
+        const double rg_run_start = rg_profile_start((c), #row);                                                \
         (c)->ops->row((c), (out), __VA_ARGS__);                                                           \
         if (rg_run_start > 0) rg_profile_end((c), #row, rg_run_start, (out));                             \
     } while (0)
@@ -65,9 +64,6 @@ rg_tensor *rg_into_begin(rg_ctx *c, rg_tensor *dst, bool is_operand);
 void rg_into_end(rg_ctx *c, rg_tensor *dst, rg_tensor *out);
 
 void rg_op_missing(rg_ctx *c, const char *op, const rg_tensor *out);
-double rg_profile_start(rg_ctx *c);     /* seconds, or 0 when not profiling */
-void rg_profile_end(rg_ctx *c, const char *op, double start, const rg_tensor *out);
-double rg_seconds(void);                /* a clock that only goes forward */
 
 /* The values of t in row-major order, as doubles; free with rg_free(). NULL for NULL, and (latched) without memory. */
 double *rg_def_load(rg_ctx *c, const rg_tensor *t);

@@ -51,6 +51,7 @@ static void run(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const rg_t
     if (!x || !out)
         return;
     if (rg_is_contiguous(out)) {
+        rg_work(2.0 * (double)rg_numel(out) * (double)rg_dim(x, -1));
         RG_RUN(c, linear, out, w, x, unary_kind);
     } else if (is_matrix(out, &pitch)) {
         const int64_t n = rg_dim(out, -1);
@@ -60,6 +61,7 @@ static void run(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const rg_t
         matrix.shape[1] = n;
         matrix.stride[0] = pitch;
         matrix.stride[1] = 1;
+        rg_work(2.0 * (double)rg_numel(&matrix) * (double)rg_dim(x, -1));
         RG_RUN(c, linear, &matrix, w, x, unary_kind);
     } else {                            /* the batch of a slice: each by itself */
         for (int64_t b = 0; b < out->shape[0]; b++)

@@ -51,8 +51,10 @@ rg_tensor *rg_matmul(rg_ctx *c, const rg_tensor *a, const rg_tensor *b)
     const rg_tensor *ea = rg_expand(c, a, n_dims, shape_a), *eb = rg_expand(c, b, n_dims, shape_b);
     rg_tensor *out = ea && eb ? rg_tensor_new(c, a->dtype, n_dims, shape) : NULL;
 
-    if (out)
+    if (out) {
+        rg_work(2.0 * (double)rg_numel(out) * (double)K);
         RG_RUN(c, matmul, out, ea, eb);
+    }
     rg_scope_end(c, s, &out, NULL);
     return c->error ? NULL : out;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/ops/backend.h"
+#include "engine/ops/profile.h"
 #include "graph/pack.h"
 #include "graph/suggest.h"
 #include "tools/cli/cli.h"
@@ -44,6 +45,7 @@ static const option table[] = {
     { "--device", TEXT, offsetof(rg_cli_options, device) },
     { "--dtype", TEXT, offsetof(rg_cli_options, dtype) },
     { "--threads", NUMBER, offsetof(rg_cli_options, threads) },
+    { "--trace", TEXT, offsetof(rg_cli_options, trace) },
     { "--json", FLAG, offsetof(rg_cli_options, json) },
     { "--markdown", FLAG, offsetof(rg_cli_options, markdown) },
     { "--quiet", FLAG, offsetof(rg_cli_options, quiet) },
@@ -290,6 +292,10 @@ rg_ctx *rg_cli_ctx(const rg_cli_options *o)
         dtype = RG_F16;
     else if (strcmp(o->dtype, "auto") != 0) {
         rg_cli_say("--dtype wants auto, f32, f16 or bf16, not \"%s\"", o->dtype);
+        return NULL;
+    }
+    if (o->trace && rg_trace_open(o->trace) < 0) {
+        rg_cli_say("--trace %s: cannot be written: %s", o->trace, strerror(errno));
         return NULL;
     }
     rg_ctx *c = rg_ctx_new(device, dtype, &error);
