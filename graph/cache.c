@@ -14,6 +14,28 @@
 
 /* ---- keys --------------------------------------------------------------------------------------------------------- */
 
+/* "12:": how long what follows is, so that no text can look like two. Without printf(), it is there for every input of every node. */
+static void add_length(rg_text *t, size_t n)
+{
+    char digits[24], *p = digits + sizeof(digits);
+
+    *--p = ':';
+    do {
+        *--p = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    rg_text_add_bytes(t, p, (size_t)(digits + sizeof(digits) - p));
+}
+
+static void add_name(rg_text *t, const char *name)
+{
+    const size_t n = strlen(name);
+
+    add_length(t, n);
+    rg_text_add_bytes(t, name, n);
+    rg_text_add_bytes(t, "=", 1);
+}
+
 /* A JSON value so that equal values give equal texts: 1, 1.0 and true are one number, object keys are sorted. */
 static void canonical(rg_text *t, struct json_object *v);
 
@@ -49,7 +71,7 @@ static void canonical_object(rg_text *t, struct json_object *v)
     }
     rg_text_format(t, "{%d:", n);
     for (int i = 0; i < n; i++) {
-        rg_text_format(t, "%zu:%s=", strlen(keys[i]), keys[i]);
+        add_name(t, keys[i]);
         canonical(t, json_object_object_get(v, keys[i]));
     }
     rg_free(keys);
@@ -70,7 +92,8 @@ static void canonical(rg_text *t, struct json_object *v)
             add_nonce(t);
             break;
         }
-        rg_text_format(t, "s%d:", json_object_get_string_len(v));
+        rg_text_add_bytes(t, "s", 1);
+        add_length(t, (size_t)json_object_get_string_len(v));
         rg_text_add(t, json_object_get_string(v));
         break;
     case json_type_boolean:
@@ -150,7 +173,8 @@ static int make_key(rg_env *env, const rg_prompt *p, int node, const char *state
     if (!n->type || !n->inputs) {
         add_nonce(&t);
     } else {
-        rg_text_format(&t, "%s;", n->type->class_type);
+        rg_text_add(&t, n->type->class_type);
+        rg_text_add_bytes(&t, ";", 1);
         add_fingerprint(&t, env, p, node);
         if (n->is_ephemeral)
             rg_text_format(&t, "in %zu:%s %s;", strlen(p->nodes[n->parent].id), p->nodes[n->parent].id, p->nodes[n->parent].type->class_type);
@@ -163,13 +187,14 @@ static int make_key(rg_env *env, const rg_prompt *p, int node, const char *state
         struct json_object *value = json_object_object_get(n->inputs, names[i]);
         int source, slot;
 
-        rg_text_format(&t, "%zu:%s=", strlen(names[i]), names[i]);
+        add_name(&t, names[i]);
         if (!graph_link(p, value, &source, &slot)) {
             canonical(&t, value);
         } else if (source < 0 || state[source] != KEY_DONE) {
             add_nonce(&t);
         } else {
-            rg_text_format(&t, "slot %d of ", slot);
+            rg_text_add(&t, "slot ");
+            add_length(&t, (size_t)(int64_t)slot);
             rg_text_add_bytes(&t, (const char *)keys[source].bytes, sizeof(keys[source].bytes));
         }
     }

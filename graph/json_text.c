@@ -59,15 +59,21 @@ void rg_text_format(rg_text *t, const char *format, ...)
     va_list args;
     int n;
 
-    va_start(args, format);
-    n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    if (n < 0 || !text_reserve(t, (size_t)n))
+    if (!text_reserve(t, 32))
         return;
-    va_start(args, format);
-    vsnprintf(t->data + t->n_bytes, (size_t)n + 1, format, args);
+    va_start(args, format);             /* mostly there is room, and it is formatted once */
+    n = vsnprintf(t->data + t->n_bytes, t->capacity - t->n_bytes, format, args);
     va_end(args);
-    t->n_bytes += (size_t)n;
+    if (n >= 0 && (size_t)n >= t->capacity - t->n_bytes) {
+        t->data[t->n_bytes] = '\0';     /* as it was, should there be no memory */
+        if (!text_reserve(t, (size_t)n))
+            return;
+        va_start(args, format);
+        vsnprintf(t->data + t->n_bytes, (size_t)n + 1, format, args);
+        va_end(args);
+    }
+    if (n > 0)
+        t->n_bytes += (size_t)n;
 }
 
 void rg_text_release(rg_text *t)

@@ -1,6 +1,8 @@
 /* Types, values and the node table. The functions that a running node calls (rg_exec_*) are in graph/node_api.c. */
 #include "nodes/node.h"
 
+#include <pthread.h>
+#include <stdint.h>
 #include <string.h>
 
 #define X(id, text) const rg_type rg_type_##id = { text };
@@ -139,9 +141,44 @@ const rg_node *const *rg_node_table(int *n_nodes)
     return table;
 }
 
+/* Classes by name: an open hash table of places in the list, 0: free. A prompt asks for each of its nodes, several times. */
+enum { N_PLACES = 4096 };               /* for the first N_PLACES / 2 classes; the rest is looked through */
+static uint16_t places[N_PLACES];
+static pthread_once_t places_once = PTHREAD_ONCE_INIT;
+
+static unsigned place_of(const char *class_type)
+{
+    uint32_t h = 2166136261u;
+
+    for (; *class_type; class_type++)
+        h = (h ^ (unsigned char)*class_type) * 16777619u;
+    return h % N_PLACES;
+}
+
+static void index_class(int i)
+{
+    unsigned at = place_of(table[i]->class_type);
+
+    if (i >= N_PLACES / 2)
+        return;
+    while (places[at])
+        at = (at + 1) % N_PLACES;
+    places[at] = (uint16_t)(i + 1);
+}
+
+static void index_built_in(void)
+{
+    for (int i = 0; i < N_BUILT_IN; i++)
+        index_class(i);
+}
+
 const rg_node *rg_node_find(const char *class_type)
 {
-    for (int i = 0; i < n_table; i++)
+    pthread_once(&places_once, index_built_in);
+    for (unsigned at = place_of(class_type); places[at]; at = (at + 1) % N_PLACES)
+        if (!strcmp(table[places[at] - 1]->class_type, class_type))
+            return table[places[at] - 1];
+    for (int i = N_PLACES / 2; i < n_table; i++)
         if (!strcmp(table[i]->class_type, class_type))
             return table[i];
     return NULL;
@@ -160,6 +197,7 @@ int rg_node_register(const rg_node *node)
         memcpy(bigger, built_in, sizeof(built_in));
     bigger[n_table++] = node;
     table = grown = bigger;
+    index_class(n_table - 1);
     return 0;
 }
 

@@ -271,24 +271,31 @@ void rg_executor_prepare(rg_executor *x, const char *id, rg_prompt *prompt, stru
         prepared_free(p);
 }
 
-/* NULL: there is none. */
-static prepared *take_prepared(rg_executor *x, const char *id)
+/* The oldest or the latest of an id; NULL: there is none. */
+static prepared *take_prepared(rg_executor *x, const char *id, bool is_latest)
 {
-    prepared *p = NULL;
+    prepared *p = NULL, **found = NULL;
 
     pthread_mutex_lock(&x->lock);
-    for (prepared **at = &x->prepared; *at && !p; ) {
-        if (strcmp((*at)->id, id)) {
-            at = &(*at)->next;
-            continue;
-        }
-        p = *at;
+    for (prepared **at = &x->prepared; *at && (is_latest || !found); at = &(*at)->next)
+        if (!strcmp((*at)->id, id))
+            found = at;
+    if (found) {
+        p = *found;
         x->n_prepared_nodes -= p->n_nodes;
-        if (!(*at = p->next))
-            x->prepared_end = at;
+        if (!(*found = p->next))
+            x->prepared_end = found;
     }
     pthread_mutex_unlock(&x->lock);
     return p;
+}
+
+void rg_executor_unprepare(rg_executor *x, const char *id)
+{
+    prepared *p = take_prepared(x, id, true);
+
+    if (p)
+        prepared_free(p);
 }
 
 /* Nothing waits: what is left belongs to jobs that were taken out of the queue. */
@@ -367,7 +374,7 @@ static int execute(job_run *run)
     int n_ids = 0, n_texts = 0, ret;
 
     rg_ctx_reset(c);
-    prepared *ready = take_prepared(x, run->job->id);
+    prepared *ready = take_prepared(x, run->job->id, false);
     if (ready) {
         request = ready->request;
         run->prompt = ready->prompt;

@@ -64,11 +64,12 @@ rg_executor *rg_executor_start(const rg_executor_options *o);
 void rg_executor_stop(rg_executor *x);
 
 /*
- * For a job that was pushed just now: its prompt as validated, and its request as parsed, so that they need not be made again from the
+ * For a job that is about to be pushed: its prompt as validated, and its request as parsed, so that they need not be made again from the
  * stored text when its turn comes. Taken over; from any thread, but nobody else may hold any part of them. Let go of when there is no
  * room (some 20,000 nodes in all): the text is still there.
  */
 void rg_executor_prepare(rg_executor *x, const char *id, rg_prompt *prompt, struct json_object *request);
+void rg_executor_unprepare(rg_executor *x, const char *id);     /* it was not accepted after all */
 
 /*
  * Cancel a job wherever it is: taken out of the queue, or stopped within one step.

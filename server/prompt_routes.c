@@ -32,9 +32,7 @@ static void refuse(rg_request *r, int status, const char *type, const char *mess
 typedef struct pushing {
     rg_comfy *comfy;
     rg_request *request;
-    rg_prompt *prompt;                  /* for the executor, once the job has its id */
-    struct json_object *stored;
-    char *client, *node_errors;
+    char *id, *client, *node_errors;
     bool is_float;                      /* the client gave a number: it comes back as a float */
 } pushing;
 
@@ -56,13 +54,8 @@ static void on_pushed(void *user, int code, const char *id, double number)
     pushing *p = user;
     char n[40];
 
-    if (code == 0) {
-        rg_log(RG_LOG_INFO, "job queued", RG_LOG_TEXT("job", id));
-        rg_executor_prepare(p->comfy->executor, id, p->prompt, p->stored);
-    } else {
-        rg_prompt_free(p->prompt);
-        json_object_put(p->stored);
-    }
+    if (code < 0)
+        rg_executor_unprepare(p->comfy->executor, p->id);
     if (code == 0) {
         struct json_object *s = json_object_new_string(id);
         char *id_text = rg_json_dump(s, 0);
@@ -73,6 +66,7 @@ static void on_pushed(void *user, int code, const char *id, double number)
         rg_free(id_text);
         json_object_put(s);
         comfy_send_status(p->comfy, p->client);
+        rg_log(RG_LOG_INFO, "job queued", RG_LOG_TEXT("job", id));
     } else if (code == RG_ERR_BUSY) {
         rg_respond_header(p->request, "Retry-After", "5");
         refuse(p->request, 503, "queue_full", "The queue is full", "");
@@ -82,6 +76,7 @@ static void on_pushed(void *user, int code, const char *id, double number)
         rg_respond_error(p->request, 500);
     }
     rg_request_finish(p->request);
+    rg_free(p->id);
     rg_free(p->client);
     rg_free(p->node_errors);
     rg_free(p);
@@ -252,32 +247,33 @@ static void post_prompt(rg_request *r, void *user)
     if (job.has_number)
         json_object_object_add(request, "is_float", json_object_new_boolean(true));
     text = rg_json_dump(request, 0);
-    push = rg_calloc(1, sizeof(*push));
-    if (!text || !push) {
-        rg_respond_error(r, 500);
-        goto done;
-    }
     if ((v = comfy_get(body, "prompt_id")) || (json_object_object_get_ex(body, "prompt_id", NULL) && !v)) {
         rg_text t = { 0 };
 
         rg_python_str(&t, v);
         id = rg_text_take(&t);
         job.replaces_ended = true;      /* ComfyUI runs it again and overwrites the entry in the history */
+    } else if ((id = rg_malloc(37))) {
+        rg_queue_make_id(id);
     }
-    *push = (pushing){ .comfy = f, .request = r, .is_float = job.has_number };
+    push = rg_calloc(1, sizeof(*push));
+    if (!text || !id || !push) {
+        rg_respond_error(r, 500);
+        goto done;
+    }
+    *push = (pushing){ .comfy = f, .request = r, .id = id, .client = client_id ? rg_strdup(client_id) : NULL, .is_float = job.has_number };
     if (comfy_get(answer, "node_errors"))
         push->node_errors = rg_json_dump(comfy_get(answer, "node_errors"), 0);
     job.id = id;
     job.request = text;
-    job.client_id = client_id;
-    /* prompt and request go on to other threads, which may be at work on them before the push returns: nothing here holds a part */
-    push->client = client_id ? rg_strdup(client_id) : NULL;
-    push->prompt = p;
-    push->stored = request;
+    job.client_id = push->client;
+    /* prompt and request go on to another thread, which may be at work on them before the push returns: nothing here holds a part */
     json_object_put(answer);
     json_object_put(body);
+    rg_executor_prepare(f->executor, id, p, request);
+    answer = body = request = NULL;
     p = NULL;
-    request = answer = body = NULL;
+    id = NULL;
     rg_request_hold(r, NULL, NULL);
     if (rg_queue_push(f->queue, &job, on_pushed, push) < 0)
         on_pushed(push, RG_ERR_NOMEM, NULL, 0);

@@ -91,6 +91,8 @@ typedef struct rg_job_new {
     unsigned webhook_events;
 } rg_job_new;
 
+void rg_queue_make_id(char id[37]);     /* a random UUID, as a push without an id gets one */
+
 /*
  * Called once per push, on the writer's thread (must not wait and must not call a waiting function).
  *   code     0: accepted and on disk; RG_ERR_BUSY: too many wait already; RG_ERR_EXISTS: id or idempotency key was used before (id

@@ -22,7 +22,8 @@ typedef struct op {
     rg_job *job;                        /* OP_PUSH: its own; OP_PULL, OP_NACK, OP_CANCEL: borrowed from q->running */
     const char *id, *result, *error;    /* OP_ACK, OP_FORGET: borrowed from who waits */
     rg_job_state state;
-    double ended;
+    double ended;                       /* OP_PULL: when it started */
+    int attempts;                       /* OP_PULL, OP_NACK */
     bool has_webhook;                   /* the job wants its state told: a delivery is to be made */
     int64_t key;                        /* OP_TRIED, OP_DELIVERY_AGAIN: whose; ended is when it is due, result what was sent */
     const rg_delivery_attempt *attempt;

@@ -12,7 +12,7 @@ static const char cancelled_result[] = "{\"outputs\": {}, \"status\": {\"status_
                                        "\"messages\": []}, \"meta\": {}, \"files\": []}";
 
 /* A random UUID, version 4. */
-static void make_id(char id[37])
+void rg_queue_make_id(char id[37])
 {
     unsigned char b[16];
 
@@ -131,7 +131,7 @@ int rg_queue_push(rg_queue *q, const rg_job_new *n, rg_pushed_fn *pushed, void *
     char id[37];
 
     if (!n->id)
-        make_id(id);
+        rg_queue_make_id(id);
     if (!j || !o || !copy_text(&j->id, n->id ? n->id : id) || !copy_text(&j->request, n->request) ||
         !copy_text(&j->client_id, n->client_id) || !copy_text(&j->endpoint, n->endpoint) ||
         !copy_text(&j->idempotency_key, n->idempotency_key) || !copy_text(&j->webhook, n->webhook)) {
@@ -245,11 +245,16 @@ rg_job *rg_queue_pull(rg_queue *q, double timeout_seconds)
     if (place >= 0 && !q->is_woken) {
         rg_job *j = q->running[place].job;
         op o = { .kind = OP_PULL, .job = j, .has_webhook = j->webhook_events & 1u << RG_JOB_RUNNING };
+        op *unwaited = q->path ? NULL : rg_calloc(1, sizeof *unwaited);    /* nothing survives the process: the job need not wait */
         j->state = RG_JOB_RUNNING;
-        j->attempts++;
-        j->started = store_now();
+        o.attempts = ++j->attempts;
+        o.ended = j->started = store_now();
         q->running[place].lease_until = store_monotonic() + q->options.lease_seconds;
-        if (store_send_wait(q, &o) < 0 || !(copy = store_copy_job(j, 0))) {
+        if (unwaited) {
+            *unwaited = o;
+            store_send(q, unwaited);
+        }
+        if ((!unwaited && store_send_wait(q, &o) < 0) || !(copy = store_copy_job(j, 0))) {
             /* not written (a full disk, say), or no memory: not run either, and not at once again */
             const int i = store_find_running(q, j->id);
             j->state = RG_JOB_QUEUED;
@@ -337,8 +342,7 @@ int rg_queue_nack(rg_queue *q, const char *id)
     pthread_mutex_lock(&q->lock);
     if ((i = store_find_running(q, id)) >= 0 && q->running[i].job->state == RG_JOB_RUNNING) {
         rg_job *j = q->running[i].job;
-        op o = { .kind = OP_NACK, .job = j };
-        j->attempts--;
+        op o = { .kind = OP_NACK, .job = j, .attempts = --j->attempts };
         ret = store_send_wait(q, &o);
         if ((i = store_find_running(q, id)) >= 0) {
             store_take_running(q, i);

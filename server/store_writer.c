@@ -73,9 +73,9 @@ static int write_op(rg_queue *q, op *o, int64_t *n_ended)
     case OP_PULL:
     case OP_NACK:
         s = q->statements[o->kind == OP_PULL ? ST_PULL : ST_NACK];
-        sqlite3_bind_int(s, 1, o->job->attempts);
+        sqlite3_bind_int(s, 1, o->attempts);
         if (o->kind == OP_PULL)
-            sqlite3_bind_double(s, 2, o->job->started);
+            sqlite3_bind_double(s, 2, o->ended);
         sqlite3_bind_int64(s, o->kind == OP_PULL ? 3 : 2, o->job->sequence);
         o->code = store_finish(q, s);
         if (o->code == 0 && o->has_webhook)

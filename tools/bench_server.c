@@ -166,6 +166,11 @@ static void dir_new(server *s)
     snprintf(s->dir, sizeof s->dir, "%s/rylagraph-bench-XXXXXX", o.scratch);
     if (!mkdtemp(s->dir))
         die("%s: %s", s->dir, strerror(errno));
+    if (!s->is_ours) {                  /* ComfyUI does not start without it */
+        char path[300];
+        snprintf(path, sizeof path, "%s/custom_nodes", s->dir);
+        mkdir(path, 0700);
+    }
 }
 
 static void dir_remove(server *s)
