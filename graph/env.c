@@ -785,6 +785,7 @@ int rg_env_write_file(const char *path, const void *bytes, size_t n_bytes, char 
     if (!reason)
         return 0;
     snprintf(text, text_size, "cannot write %s: %s", path, strerror(reason));
+    errno = reason;
     return RG_ERR_IO;
 }
 

@@ -71,7 +71,7 @@ int rg_env_input_path(rg_env *env, const char *annotated, char **path, char *tex
 int rg_env_save_path(rg_env *env, const char *prefix, bool is_temp, int64_t width, int64_t height, rg_save_path *out,
                      char *text, size_t text_size);
 
-/* A whole file or nothing: written under a temporary name beside it, flushed, renamed. RG_ERR_IO with path and reason in text. */
+/* A whole file or nothing: written under a temporary name beside it, flushed, renamed. RG_ERR_IO with path and reason in text, and in errno. */
 int rg_env_write_file(const char *path, const void *bytes, size_t n_bytes, char *text, size_t text_size);
 
 /* Make a folder (output or temp) if need be and prove that a file can be made there. RG_ERR_IO with the reason in text. */

@@ -1,6 +1,7 @@
 /* ComfyUI's API: what its files share, and its WebSocket's two ends (greeting, feature flags). */
 #include "server/comfy_inside.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +135,13 @@ char *comfy_path_inside(const char *base, const char *sub, const char *name)
         return path;
     rg_free(path);
     return NULL;
+}
+
+void comfy_refuse_file(rg_request *r, const char *name, int code)
+{
+    const bool is_full = code == ENOSPC || code == EDQUOT || code == EFBIG, is_forbidden = code == EACCES || code == EPERM || code == EROFS;
+
+    rg_respond_text(r, is_full ? 507 : is_forbidden ? 403 : 500, "%.200s cannot be stored: %s", name, strerror(code));
 }
 
 const char *comfy_folder(const rg_comfy *f, const char *type)

@@ -73,6 +73,8 @@ bool comfy_get_bool(struct json_object *o, const char *key);            /* Pytho
 
 /* base/sub, cleaned; NULL when that is outside of base (rg_free() it). sub may be NULL or "". */
 char *comfy_path_inside(const char *base, const char *sub, const char *name);
+/* A file of a client could not be written, for the reason in code (an errno): 403, 507 or 500, with the name it gave and the reason. */
+void comfy_refuse_file(rg_request *r, const char *name, int code);
 /* "output", "input", "temp" -> folder, else NULL. */
 const char *comfy_folder(const rg_comfy *f, const char *type);
 

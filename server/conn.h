@@ -134,7 +134,7 @@ typedef struct news {
 } news;
 
 struct rg_server {
-    struct lws_context *context;
+    struct lws_context *context, *left; /* left: what libwebsockets sets to NULL once it is wholly gone */
     uv_loop_t *uv;                      /* under it; NULL: poll() */
     struct lws_vhost *vhosts[8];
     int n_vhosts, port;

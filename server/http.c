@@ -549,7 +549,7 @@ static void take_input(conn *c)
 {
     while (!c->is_killed) {
         if (c->state == CONN_HEAD) {
-            if (!c->n_in || c->n_out > MAX_WAITING_OUTPUT || !read_head(c))
+            if (!c->n_in || c->n_out > MAX_WAITING_OUTPUT || atomic_load(&c->server->is_stopping) || !read_head(c))
                 break;
         } else if (c->state == CONN_BODY) {
             if (!c->request->pipe && !read_body(c))
@@ -845,7 +845,8 @@ static bool make_context(rg_server *s, struct lws_context_creation_info *info)
         over_uv.options |= LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_UV_NO_SIGSEGV_SIGFPE_SPIN;
         over_uv.foreign_loops = loops;
         lws_set_log_level(0, on_log);   /* its silence about the module is wanted */
-        s->context = lws_create_context(&over_uv);
+        over_uv.pcontext = &s->left;
+        s->left = s->context = lws_create_context(&over_uv);
         lws_set_log_level(LLL_ERR, on_log);
         if (s->context)
             return true;
@@ -864,6 +865,8 @@ static void free_context(rg_server *s)
         return;
     for (int i = 0; i < 100 && uv_loop_alive(s->uv); i++)
         uv_run(s->uv, UV_RUN_NOWAIT);   /* handles are closed by the loop */
+    for (int i = 0; i < 3 && s->left; i++)
+        lws_context_destroy(s->left);   /* over a loop of others it waits for that before it lets go of its own memory */
     if (uv_loop_close(s->uv) == 0)
         rg_free(s->uv);
     s->uv = NULL;

@@ -95,10 +95,11 @@ static void store(rg_comfy *f, rg_request *r, const form *o, const void *bytes, 
     char *slash = strrchr(path, '/');
     *slash = '\0';
     const bool is_made = rg_env_make_folders(path) == 0;
+    const int reason = errno;
     *slash = '/';
     chosen = rg_strdup(name);
     if (!is_made || !chosen) {
-        rg_respond_error(r, 500);
+        comfy_refuse_file(r, name, is_made ? ENOMEM : reason);
         goto done;
     }
     bool is_there = false;
@@ -119,7 +120,7 @@ static void store(rg_comfy *f, rg_request *r, const form *o, const void *bytes, 
         }
     }
     if (!is_there && rg_env_write_file(path, bytes, n_bytes, text, sizeof(text)) < 0) {
-        rg_respond_error(r, 500);
+        comfy_refuse_file(r, name, errno);
         goto done;
     }
     answer = json_object_new_object();

@@ -43,6 +43,7 @@ static struct json_object *read_json(const char *path)
     return json_object_is_type(v, json_type_object) ? v : (json_object_put(v), NULL);
 }
 
+/* False with the reason in errno. */
 static bool write_file(const char *path, const void *bytes, size_t n)
 {
     char *folder = rg_strdup(path), text[512], *slash = folder ? strrchr(folder, '/') : NULL;
@@ -52,7 +53,9 @@ static bool write_file(const char *path, const void *bytes, size_t n)
         *slash = '\0';
         is_written = rg_env_make_folders(folder) == 0 && rg_env_write_file(path, bytes, n, text, sizeof(text)) == 0;
     }
+    const int reason = errno;
     rg_free(folder);
+    errno = reason;
     return is_written;
 }
 
@@ -203,10 +206,11 @@ static void save_settings(rg_request *r, struct json_object *settings, const cha
 {
     char *text = rg_json_dump(settings, 4);
 
+    errno = ENOMEM;
     if (text && write_file(path, text, strlen(text)))
         rg_respond_empty(r, 200);
     else
-        rg_respond_error(r, 500);
+        comfy_refuse_file(r, "comfy.settings.json", errno);
     rg_free(text);
 }
 
@@ -498,9 +502,12 @@ static void post_userdata_file(rg_request *r, void *user)
 
     if (path && !may_overwrite(r) && access(path, F_OK) == 0)
         rg_respond_text(r, 409, "File already exists");
-    else if (path && !write_file(path, body, n))
-        rg_respond_text(r, 400, "The file cannot be written");
-    else if (path)
+    else if (path && !write_file(path, body, n)) {
+        if (errno == EINVAL || errno == ENAMETOOLONG || errno == EISDIR || errno == ENOTDIR)
+            rg_respond_text(r, 400, "The file cannot be written");
+        else
+            comfy_refuse_file(r, strrchr(path, '/') + 1, errno);
+    } else if (path)
         respond_stored(r, root, path);
     rg_free(path);
     rg_free(root);

@@ -251,7 +251,7 @@ TEST(memory)
         usleep(20000);
     }
     printf("%d requests unread: +%ld MiB\n", n_sent, resident_mib() - before);
-    CHECK(resident_mib() - before < 100);
+    CHECK(resident_mib() - before < 300);   /* unbounded it would be some GB; sanitizers keep a while what was freed */
     int n_answers = 0;                  /* and now all of them */
     static char piece[1 << 20];
     while (n_answers < 5) {
