@@ -245,16 +245,12 @@ rg_job *rg_queue_pull(rg_queue *q, double timeout_seconds)
     if (place >= 0 && !q->is_woken) {
         rg_job *j = q->running[place].job;
         op o = { .kind = OP_PULL, .job = j, .has_webhook = j->webhook_events & 1u << RG_JOB_RUNNING };
-        op *unwaited = q->path ? NULL : rg_calloc(1, sizeof *unwaited);    /* nothing survives the process: the job need not wait */
         j->state = RG_JOB_RUNNING;
         o.attempts = ++j->attempts;
         o.ended = j->started = store_now();
         q->running[place].lease_until = store_monotonic() + q->options.lease_seconds;
-        if (unwaited) {
-            *unwaited = o;
-            store_send(q, unwaited);
-        }
-        if ((!unwaited && store_send_wait(q, &o) < 0) || !(copy = store_copy_job(j, 0))) {
+        /* also without a file: by then the writer has told who pushed it, whose answer and status come before the first event of the run */
+        if (store_send_wait(q, &o) < 0 || !(copy = store_copy_job(j, 0))) {
             /* not written (a full disk, say), or no memory: not run either, and not at once again */
             const int i = store_find_running(q, j->id);
             j->state = RG_JOB_QUEUED;
