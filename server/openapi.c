@@ -365,6 +365,7 @@ static void add_endpoint(struct json_object *paths, const endpoint *e)
     put(format, "enum", json_tokener_parse("[\"jpeg\", \"png\", \"webp\"]"));
     put_text(format, "default", "jpeg");
     put_text(put_new(properties, "metadata"), "type", "boolean");
+    put(put_new(properties, "webhook"), "type", json_tokener_parse("[\"string\", \"object\"]"));
     for (size_t i = 0; one_of && i < json_object_array_length(one_of); i++) {
         struct json_object *names = json_object_array_get_idx(one_of, i), *all = get(schema, "allOf"), *any;
         if (!all)

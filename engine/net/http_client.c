@@ -133,6 +133,13 @@ const char *rg_http_url_problem(const char *url)
         return "it must not hold a user name or password";
     if (to == from || *from == ':')
         return "it has no host";
+    /* host, or [IPv6 address], and perhaps a port of digits */
+    const char *end = *from == '[' ? memchr(from, ']', (size_t)(to - from)) : from + strcspn(from, ":/?#");
+    if (!end)
+        return "its [ has no ]";
+    end += *from == '[';
+    if (end < to && (*end != ':' || to - end > 6 || strspn(end + 1, "0123456789") < (size_t)(to - end - 1)))
+        return "what follows the host is no port";
     return NULL;
 }
 

@@ -317,6 +317,12 @@ TEST(urls_are_looked_at_before_use)
     CHECK(rg_http_url_problem("file:///etc/passwd"));
     CHECK(rg_http_url_problem("https:///x"));
     CHECK(rg_http_url_problem("https://:80/x"));
+    CHECK(rg_http_url_problem("https://example.org:http/"));
+    CHECK(rg_http_url_problem("https://example.org:123456/"));
+    CHECK(rg_http_url_problem("https://[::1/"));
+    CHECK(rg_http_url_problem("https://[::1]x/"));
+    CHECK(!rg_http_url_problem("https://example.org:/"));       /* no port: the scheme's */
+    CHECK(!rg_http_url_problem("https://example.org:8443"));
     CHECK(rg_http_url_problem("https://example.org/a b"));
     CHECK(rg_http_url_problem("https://example.org/\r\nX: y"));
     CHECK(rg_http_url_problem("example.org"));

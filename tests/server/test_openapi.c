@@ -102,7 +102,7 @@ static void check_endpoint(struct json_object *paths, const char *file)
             CHECK(is_in(get_member(p, "enum"), json_object_get_string(json_object_array_get_idx(choices, k))));
     }
     if (properties)
-        CHECK_INT(json_object_object_length(properties), (int)json_object_array_length(rows) + 2);   /* format and metadata */
+        CHECK_INT(json_object_object_length(properties), (int)json_object_array_length(rows) + 3);   /* format, metadata, webhook */
     CHECK_INT(required ? (int)json_object_array_length(required) : 0, n_required);
     rg_free(path);
     json_object_put(t);
