@@ -600,6 +600,8 @@ static bool receive(conn *c, const char *bytes, size_t n)
         c->in = in;
         c->in_capacity = capacity;
     }
+    if (!c->had_request && !c->is_killed)
+        lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0); /* libwebsockets' own five seconds for TLS, which go on after the handshake */
     memcpy(c->in + c->n_in, bytes, n);
     c->n_in += n;
     if (c->state == CONN_BODY || c->state == CONN_UPLOAD || !c->out_first)

@@ -205,3 +205,34 @@ TEST(files_that_are_no_good)
     strcpy(s.dir, dir);
     server_remove(&s);
 }
+
+/* libwebsockets gives a TLS handshake five seconds; a connection that has been greeted lives longer. */
+TEST(tls_connections_that_last)
+{
+    test_server s = { 0 };
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    static char text[4096];
+    SSL *c[8];
+
+    if (!getenv("RG_PROGRAM"))
+        SKIP("RG_PROGRAM is not set");
+    signal(SIGPIPE, SIG_IGN);
+    CHECK(prepare());
+    CHECK(server_start(&s, 0, (const char *const[]){ "--tls-cert", cert, "--tls-key", key, NULL }));
+    for (int i = 0; i < 8; i++) {       /* whether the handshake is one step for the server or several depends on when bytes come */
+        CHECK((c[i] = tls_open(ctx, s.port, 0, i % 2 ? TLS1_2_VERSION : 0, NULL)) != NULL);
+        usleep(i < 4 ? 0 : 100000);
+        CHECK_INT(tls_ask(c[i], "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", text, sizeof text), 200);
+    }
+    sleep(6);
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(tls_ask(c[i], "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", text, sizeof text), 200);
+        tls_close(c[i]);
+    }
+    SSL_CTX_free(ctx);
+    CHECK_INT(server_stop(&s, SIGTERM), 0);
+    server_remove(&s);
+    CHECK(!strncmp(dir, "/tmp/rylagraph-test-", 20));
+    snprintf(text, sizeof text, "rm -rf %s", dir);
+    CHECK_INT(system(text), 0);
+}
