@@ -46,11 +46,12 @@ void test_check_ok(const char *file, int line, rg_ctx *c);
 
 /*
  * Reference data made by tools/reference/: a safetensors file under tests/fixtures. Skips the test, with the reason, when absent.
- * test_get: the tensor on c's device, in its own dtype. test_meta: a string of the file's __metadata__, or NULL.
+ * test_get: the tensor on c's device, in its own dtype; test_get_host: where the test itself reads its data. test_meta: a string of the file's __metadata__, or NULL.
  */
 typedef struct test_fixture test_fixture;
 test_fixture *test_open(const char *path);
 const rg_tensor *test_get(test_fixture *f, rg_ctx *c, const char *name);
+const rg_tensor *test_get_host(test_fixture *f, rg_ctx *c, const char *name);
 bool test_has(test_fixture *f, const char *name);
 const char *test_meta(test_fixture *f, const char *key);
 void test_close(test_fixture *f);

@@ -202,7 +202,7 @@ test_fixture *test_open(const char *path)
     return open_fixtures[slot] = f;
 }
 
-const rg_tensor *test_get(test_fixture *f, rg_ctx *c, const char *name)
+const rg_tensor *test_get_host(test_fixture *f, rg_ctx *c, const char *name)
 {
     const rg_safetensors_entry *e = rg_safetensors_find(f->file, name);
 
@@ -210,7 +210,12 @@ const rg_tensor *test_get(test_fixture *f, rg_ctx *c, const char *name)
         test_fail(__FILE__, __LINE__, "fixture %s has no tensor %s", f->path, name);
         longjmp(test_exit, 1);
     }
-    return rg_to_device(c, rg_safetensors_get(c, f->file, name), c->device);
+    return rg_safetensors_get(c, f->file, name);
+}
+
+const rg_tensor *test_get(test_fixture *f, rg_ctx *c, const char *name)
+{
+    return rg_to_device(c, test_get_host(f, c, name), c->device);
 }
 
 bool test_has(test_fixture *f, const char *name)

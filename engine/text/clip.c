@@ -116,7 +116,7 @@ static rg_tensor *upload(rg_ctx *c, rg_dtype dtype, const void *values, int64_t 
 static rg_tensor *apply_weights(rg_ctx *c, const rg_prompt *p, const rg_tensor *states, int64_t N)
 {
     const int64_t B = rg_dim(states, 0), D = rg_dim(states, 2);
-    rg_tensor *host = rg_clone(c, rg_to_device(c, states, (rg_device){ RG_CPU, 0 }));
+    rg_tensor *host = c->device.type == RG_CPU ? rg_clone(c, states) : rg_to_device(c, states, (rg_device){ RG_CPU, 0 });
 
     if (!host)
         return NULL;

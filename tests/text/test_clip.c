@@ -64,7 +64,7 @@ static const char *prompt_at(test_fixture *f, rg_ctx *c, int i)
     const int32_t *ends = ints(f, c, "ends", "");
     const int begin = i ? ends[i - 1] : 0;
 
-    snprintf(text, sizeof text, "%.*s", ends[i] - begin, (const char *)test_get(f, c, "text")->data + begin);
+    snprintf(text, sizeof text, "%.*s", ends[i] - begin, (const char *)test_get_host(f, c, "text")->data + begin);
     return text;
 }
 

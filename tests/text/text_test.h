@@ -59,7 +59,7 @@ static inline const int32_t *ints(test_fixture *f, rg_ctx *c, const char *kind, 
     char key[64];
 
     snprintf(key, sizeof key, "%s%s", kind, name);
-    const rg_tensor *t = test_get(f, c, key);
+    const rg_tensor *t = test_get_host(f, c, key);
     return t ? t->data : NULL;
 }
 

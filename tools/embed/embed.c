@@ -8,7 +8,7 @@
 #include <string.h>
 #include <zlib.h>
 
-static void die(const char *what, const char *name)
+static _Noreturn void die(const char *what, const char *name)
 {
     fprintf(stderr, "embed: %s: %s\n", name, what);
     exit(1);
@@ -65,9 +65,10 @@ int main(int argc, char **argv)
     if (!f)
         die("usage: embed OUT.c FILE...", argc > 1 ? argv[1] : "");
     fputs("/* Made by tools/embed/embed.c. */\n#include \"server/page.h\"\n\n", f);
-    char *table = malloc((size_t)argc * 400 + 1);
-    size_t used = 0;
-    if (!table)
+    char *table = NULL;
+    size_t n_table = 0;
+    FILE *rows = open_memstream(&table, &n_table);
+    if (!rows)
         die("no memory", argv[1]);
     for (int i = 2; i < argc; i++) {
         const char *name = strrchr(argv[i], '/') ? strrchr(argv[i], '/') + 1 : argv[i];
@@ -81,12 +82,13 @@ int main(int argc, char **argv)
         write_array(f, "gzip", i, gzip, n_gzip);
         if (strlen(name) > 100)
             die("its name is too long", name);
-        used += (size_t)sprintf(table + used, "    { \"%s\", \"%016llx\", file_%d, %zu, gzip_%d, %zu },\n", name, (unsigned long long)hash, i, n, i,
+        fprintf(rows, "    { \"%s\", \"%016llx\", file_%d, %zu, gzip_%d, %zu },\n", name, (unsigned long long)hash, i, n, i,
                                 n_gzip);
         free(bytes);
         free(gzip);
     }
-    table[used] = '\0';
+    if (fclose(rows))
+        die("no memory", argv[1]);
     fprintf(f, "\nconst rg_page_file rg_page_files[] = {\n%s    { 0 }\n};\n", table);
     free(table);
     if (fclose(f))
