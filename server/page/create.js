@@ -78,8 +78,8 @@ function makeForm(e) {
 // What a finished job of an endpoint offers.
 export const again = (j, close = () => {}) => [
   h('button', { type: 'button', title: 'Runs the form as it stands now', onclick: () => { close(); keepSeed(j) } }, j.seed === null || j.seed === undefined ? 'Again' : 'Again with this seed'),
-  h('button', { type: 'button', onclick: () => { close(); fill(j) } }, 'Open in form'),
-  h('button', { type: 'button', onclick: () => saveWorkflow(j) }, 'Workflow')]
+  j.state !== 'lost' && h('button', { type: 'button', onclick: () => { close(); fill(j) } }, 'Open in form'),
+  j.state !== 'lost' && h('button', { type: 'button', onclick: () => saveWorkflow(j) }, 'Workflow')].filter(Boolean)
 
 // The form as it stands, with the seed of an earlier picture: what else was changed since shows its effect.
 function keepSeed(j) {

@@ -40,7 +40,7 @@ export async function refresh() {
       if (!j) {
         try { j = await get(url`jobs/${id}`) } catch (e) {
           if (e.status !== 404) throw e
-          j = { id, state: 'lost', outputs: [] }
+          j = { ...followed.get(id), state: 'lost', outputs: [] }
         }
       }
       followed.set(id, j)

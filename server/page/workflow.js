@@ -113,7 +113,7 @@ function drawLoaded(w) {
       const job = await post('jobs', { workflow: w.graph }), list = nodeList(w)
       const c = card(job, (j) => [
         h('button', { type: 'button', onclick: () => { const s = e.all.filter((f) => f.isSeed); s.forEach((f) => f.set(Math.floor(Math.random() * Number.MAX_SAFE_INTEGER))); form.requestSubmit() } }, 'Again, new seed'),
-        h('button', { type: 'button', onclick: () => saveWorkflow(j) }, 'Workflow')])
+        j.state !== 'lost' ? h('button', { type: 'button', onclick: () => saveWorkflow(j) }, 'Workflow') : ''])
       place.replaceChildren(c.element, list.element)
       list.update(job)
       follow(job, (j) => { c.update(j); list.update(j) })

@@ -326,6 +326,25 @@ async function main() {
   check('is told what it may not see', await small.until(`/may not/.test(document.querySelector('main .end')?.textContent)`))
   await small.shot('endpoints-only')
   await server.stop()
+  await small.close()
+
+  // ---- jobs in memory alone: gone with the server, and the page says so; a job that fails says why
+  server = await serve(path.join(work, 'memory'), '--port', port, '--workflows', flows)
+  const short = await browser.open(server.url + '#/create/demo')
+  await short.until(`document.querySelector('main form fieldset')`)
+  await short.eval(helpers)
+  await short.eval(`put('steps', '2000'); put('width', '512'); byText('button', 'Run').click()`)
+  check('without previews there are words', await short.until(`document.querySelector('.result .badge.running') && getComputedStyle(document.querySelector('.result .stage'), '::after').content.includes('Running')`))
+  await short.shot('no-previews')
+  await server.stop('SIGKILL')
+  server = await serve(path.join(work, 'memory'), '--port', port, '--workflows', flows)
+  check('a lost job is called lost', await short.until(`document.querySelector('.result .badge.lost') && /no record/.test(document.querySelector('.result .line').textContent) && !byText('.result button', 'Workflow') && fact(document.querySelector('.result'), 'Seed')`))
+  fs.rmSync(path.join(work, 'memory/output'), { recursive: true, force: true })
+  fs.writeFileSync(path.join(work, 'memory/output'), 'a file where a folder should be')
+  await short.eval(`put('steps', '1'); put('width', '64'); put('height', '64'); byText('button', 'Run').click()`)
+  check('a failed one says why', await short.until(`document.querySelector('.result .badge.failed') && document.querySelector('.result .line.bad').textContent.length > 20`))
+  await short.shot('failed')
+  await server.stop()
   await browser.close()
 }
 
