@@ -57,8 +57,7 @@ static const char *const schema[SCHEMA_VERSION] = {
     "PRAGMA user_version = 2;",
 
     /* 3: ended jobs in their order, a page at a time: without sorting all of them with their texts */
-    "CREATE INDEX job_by_end ON job(ended, sequence, state) WHERE state >= 2;"
-    "PRAGMA user_version = 3;",
+    "CREATE INDEX job_by_end ON job(ended, sequence, state) WHERE state >= 2; PRAGMA user_version = 3;",
 };
 
 /* What a job whose second run also ended with the process has as its result. */
