@@ -15,6 +15,7 @@ typedef enum rg_preview_method { RG_PREVIEW_NONE, RG_PREVIEW_LATENT2RGB } rg_pre
 typedef struct rg_comfy_options {
     rg_env *env;
     const rg_device *device;            /* what jobs run on, for /system_stats */
+    const struct rg_pool *pool;         /* where they take that device's memory from */
     const char *user_dir;               /* settings and userdata */
     size_t max_upload_bytes;
     bool is_max_upload_float;           /* --max-upload-size was given: Python shows it as a float */

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "engine/weights/safetensors.h"
+#include "engine/core/pool.h"
+#include "engine/ops/backend.h"
 #include "server/comfy_inside.h"
 
 /* Folder keys in ComfyUI's order. */
@@ -48,10 +50,12 @@ static void get_system_stats(rg_request *r, void *user)
     struct json_object *device = json_object_new_object(), *argv = json_object_new_array();
     const bool is_cuda = f->options.device->type == RG_CUDA;
     struct sysinfo s = { 0 };
-    char name[64] = "cpu";
+    char name[192] = "cpu";
 
     sysinfo(&s);
     const int64_t total = (int64_t)s.totalram * s.mem_unit, available = (int64_t)rg_available_bytes();
+    int64_t vram_total = total, vram_free = available, held = total, held_free = available;
+
     put_string(system, "os", "posix");
     json_object_object_add(system, "ram_total", json_object_new_int64(total));
     json_object_object_add(system, "ram_free", json_object_new_int64(available));
@@ -66,15 +70,25 @@ static void get_system_stats(rg_request *r, void *user)
         json_object_array_add(argv, json_object_new_string(f->options.argv[i]));
     json_object_object_add(system, "argv", argv);
     json_object_object_add(body, "system", system);
-    if (is_cuda)
-        snprintf(name, sizeof(name), "cuda:%d", f->options.device->index);
+    if (is_cuda) {                      /* in ComfyUI's words: the device, its name, who hands out its memory */
+        const rg_backend *backend = rg_backend_cuda();
+        rg_device_info d = { .name = "unknown" };
+
+        if (backend && backend->describe)
+            backend->describe(f->options.device->index, &d);
+        snprintf(name, sizeof(name), "cuda:%d %s : native", f->options.device->index, d.name);
+        vram_total = d.n_bytes;
+        vram_free = d.n_free;
+        held = f->options.pool ? (int64_t)rg_pool_bytes(f->options.pool) : 0;
+        held_free = 0;                  /* what the pool keeps waiting is not told apart */
+    }
     put_string(device, "name", name);
     put_string(device, "type", is_cuda ? "cuda" : "cpu");
     json_object_object_add(device, "index", is_cuda ? json_object_new_int(f->options.device->index) : NULL);
-    json_object_object_add(device, "vram_total", json_object_new_int64(total));
-    json_object_object_add(device, "vram_free", json_object_new_int64(available));
-    json_object_object_add(device, "torch_vram_total", json_object_new_int64(total));
-    json_object_object_add(device, "torch_vram_free", json_object_new_int64(available));
+    json_object_object_add(device, "vram_total", json_object_new_int64(vram_total));
+    json_object_object_add(device, "vram_free", json_object_new_int64(vram_free));
+    json_object_object_add(device, "torch_vram_total", json_object_new_int64(held));
+    json_object_object_add(device, "torch_vram_free", json_object_new_int64(held_free));
     json_object_array_add(devices, device);
     json_object_object_add(body, "devices", devices);
     rg_respond_json(r, 200, body);
@@ -190,7 +204,7 @@ void comfy_add_info_routes(rg_comfy *f)
 
     rg_server_route(s, "GET", "/object_info", RG_ROUTE_WORKER, get_object_info, f);
     rg_server_route(s, "GET", "/object_info/{class}", RG_ROUTE_WORKER, get_object_info, f);
-    rg_server_route(s, "GET", "/system_stats", 0, get_system_stats, f);
+    rg_server_route(s, "GET", "/system_stats", RG_ROUTE_WORKER, get_system_stats, f);
     rg_server_route(s, "GET", "/features", 0, get_features, f);
     rg_server_route(s, "GET", "/embeddings", RG_ROUTE_WORKER, get_embeddings, f);
     rg_server_route(s, "GET", "/extensions", RG_ROUTE_WORKER, get_extensions, f);

@@ -406,7 +406,7 @@ static bool write_entry(rg_text *t, const rg_job *job, bool is_first)
     struct json_object *result = NULL, *id, *v;
     char error[128];
 
-    if (!job->result || rg_json_read(job->result, strlen(job->result), 128, &result, error, sizeof(error)) < 0)
+    if ((job->state == RG_JOB_CANCELLED && !(job->started > 0)) || !job->result || rg_json_read(job->result, strlen(job->result), 128, &result, error, sizeof(error)) < 0)
         return false;
     id = json_object_new_string(job->id);
     if (!is_first)

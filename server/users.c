@@ -67,8 +67,10 @@ static char *profile(rg_comfy *f, rg_request *r)
     const char *name = rg_request_header(r, "comfy-user");
     char *path, *list;
 
-    if (!f->options.is_multi_user || !name || !*name || !strcmp(name, "default"))
+    if (!f->options.is_multi_user)
         return comfy_path_inside(f->options.user_dir, NULL, "default");
+    if (!name)
+        name = "default";               /* who is none of those in the list, unless somebody put it there */
     list = rg_asprintf("%s/users.json", f->options.user_dir);
     struct json_object *users = list ? read_json(list) : NULL;
     path = comfy_get(users, name) ? comfy_path_inside(f->options.user_dir, NULL, name) : NULL;
@@ -88,10 +90,8 @@ static void get_users(rg_request *r, void *user)
     if (f->options.is_multi_user) {
         path = rg_asprintf("%s/users.json", f->options.user_dir);
         struct json_object *users = path ? read_json(path) : NULL;
-        if (!users) {
+        if (!users)
             users = json_object_new_object();
-            json_object_object_add(users, "default", json_object_new_string("default"));
-        }
         json_object_object_add(body, "users", users);
     } else {
         path = profile(f, r);
@@ -116,10 +116,8 @@ static void post_users(rg_request *r, void *user)
         rg_respond_error(r, 500);
         goto done;
     }
-    if (!(users = read_json(path))) {
+    if (!(users = read_json(path)))
         users = json_object_new_object();
-        json_object_object_add(users, "default", json_object_new_string("default"));
-    }
     json_object_object_foreach(users, key, value) {
         (void)key;
         if (json_object_is_type(value, json_type_string) && !strcmp(json_object_get_string(value), name)) {
@@ -410,7 +408,7 @@ static void get_userdata_v2(rg_request *r, void *user)
     struct stat st;
 
     if (!root) {
-        rg_respond_error(r, 403);
+        rg_respond_text(r, 403, "Invalid user specified in request");
         return;
     }
     path = path_of_query(root, sub ? sub : "");

@@ -5,6 +5,7 @@
 #include "engine/cuda/cuda.h"
 
 #include <nvtx3/nvToolsExt.h>            /* headers alone; a profiler brings the rest */
+#include <stdio.h>
 #include <stdlib.h>
 
 bool rg_cuda_check(rg_ctx *c, const char *op)
@@ -128,6 +129,21 @@ static int64_t resident_threads(rg_ctx *c)
     return (int64_t)n_processors * n_threads;
 }
 
+static bool describe(int index, rg_device_info *out)
+{
+    struct cudaDeviceProp p;
+    size_t n_free = 0, n_bytes = 0;
+    int before = 0;
+
+    if (cudaGetDevice(&before) != cudaSuccess || cudaGetDeviceProperties(&p, index) != cudaSuccess || cudaSetDevice(index) != cudaSuccess)
+        return false;
+    const bool is_told = cudaMemGetInfo(&n_free, &n_bytes) == cudaSuccess;
+    cudaSetDevice(before);              /* the thread's own choice stays */
+    *out = (rg_device_info){ .n_bytes = (int64_t)n_bytes, .n_free = (int64_t)n_free };
+    snprintf(out->name, sizeof(out->name), "%.127s", p.name);
+    return is_told;
+}
+
 static const rg_backend backend = {
     .name = "cuda",
     .writes_strided = true,
@@ -168,6 +184,7 @@ static const rg_backend backend = {
     .capture_free = rg_cuda_capture_free,
     .range = range,
     .resident_threads = resident_threads,
+    .describe = describe,
 };
 
 /* What engine/cuda/load.c looks for. NULL when this machine has no GPU that the driver can use. */

@@ -18,6 +18,12 @@ typedef struct rg_attention_args {
     bool is_causal;
 } rg_attention_args;
 
+/* A device as people see it. */
+typedef struct rg_device_info {
+    char name[128];                     /* "NVIDIA L40S" */
+    int64_t n_bytes, n_free;            /* of its memory: in all, and not taken by anybody */
+} rg_device_info;
+
 typedef struct rg_backend {
     const char *name;                   /* "cpu", "cuda" */
 
@@ -79,6 +85,9 @@ typedef struct rg_backend {
 
     /* how many threads the device holds at once (processors times threads each); NULL: it has no such number */
     int64_t (*resident_threads)(rg_ctx *c);
+
+    /* what device number `index` is and how much memory it has, from any thread; false: it cannot be asked; NULL: main memory */
+    bool (*describe)(int index, rg_device_info *out);
 } rg_backend;
 
 /* The plain C definitions alone: the truth that test_ops compares every device with. */

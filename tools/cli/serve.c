@@ -877,6 +877,7 @@ int rg_cli_serve(int argc, char **argv)
         goto done;
     c.env = env;
     c.device = &ctx->device;
+    c.pool = ctx->pool;
     c.user_dir = user_dir;
     c.is_multi_user = o.is_multi_user;
     c.preview_size = o.preview_size;
