@@ -2,6 +2,8 @@
  * Webhooks: signatures against vectors from outside, what a request may say, and a server in a process of its own whose receiver, here,
  * fails, hangs, redirects or is not there yet.
  */
+#include <sqlite3.h>
+
 #include "engine/net/http_client.h"
 #include "server/webhook.h"
 #include "tests/receiver.h"
@@ -422,4 +424,119 @@ TEST(what_is_pending_survives_a_killed_process)
     server_stop(&s, SIGTERM);
     server_remove(&s);
     receiver_stop(&r);
+}
+
+/* ---- the store alone ------------------------------------------------------------------------------------------------------ */
+
+static int64_t ask(const char *path, const char *sql)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *s = NULL;
+    int64_t n = -1;
+
+    if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_prepare_v2(db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        n = sqlite3_column_int64(s, 0);
+    sqlite3_finalize(s);
+    sqlite3_close(db);
+    return n;
+}
+
+static const char hook_json[] = "{\"url\": \"http://127.0.0.1:9/x\", \"host\": \"127.0.0.1:9\"}";
+
+/* A process that is killed at any moment leaves one delivery for each job that is done, and none for the others. */
+TEST(no_end_without_its_delivery)
+{
+    char dir[] = "/tmp/rylagraph-test-XXXXXX", path[60], text[300], command[100];
+    unsigned seed = 7;
+
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/jobs.db", dir);
+    for (int round = 0; round < 8; round++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            rg_queue *q = rg_queue_open(&(rg_queue_options){ .path = path }, text, sizeof text);
+            if (!q)
+                _exit(1);
+            for (int i = 0; ; i++) {
+                rg_queue_push_wait(q, &(rg_job_new){ .kind = RG_JOB_ENDPOINT, .request = "{}", .webhook = i % 3 ? hook_json : NULL,
+                                                     .webhook_events = 1u << RG_JOB_DONE | 1u << RG_JOB_FAILED }, NULL, 0, NULL);
+                rg_job *j = rg_queue_pull(q, 0.1);
+                if (j)
+                    rg_queue_ack(q, j->id, i % 5 ? RG_JOB_DONE : RG_JOB_FAILED, "{}", NULL);
+                rg_job_free(j);
+            }
+        }
+        seed = seed * 1103515245 + 12345;
+        usleep(20000 + seed / 65536 % 60000);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    rg_queue *q = rg_queue_open(&(rg_queue_options){ .path = path }, text, sizeof text);     /* marks what was lost twice */
+    CHECK(q != NULL);
+    rg_queue_close(q);
+    CHECK(ask(path, "SELECT count(*) FROM job WHERE state >= 2") > 0);
+    CHECK_INT(ask(path, "SELECT count(*) FROM job j WHERE state >= 2 AND webhook IS NOT NULL AND "
+                        "(SELECT count(*) FROM delivery d WHERE d.job = j.id AND d.event = j.state) <> 1"), 0);
+    CHECK_INT(ask(path, "SELECT count(*) FROM delivery d JOIN job j ON d.job = j.id WHERE j.state < 2 OR j.webhook IS NULL"), 0);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    CHECK_INT(system(command), 0);
+}
+
+/* A file of the time before webhooks opens, with its jobs; a forgotten job takes its log along, but not what is still to be sent. */
+TEST(older_files_and_forgotten_jobs)
+{
+    static const char before[] =
+        "CREATE TABLE job ( sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
+        " number REAL NOT NULL, attempts INTEGER NOT NULL, created REAL NOT NULL, started REAL NOT NULL, ended REAL NOT NULL,"
+        " request TEXT NOT NULL, client_id TEXT, endpoint TEXT, idempotency_key TEXT UNIQUE, result TEXT, error TEXT);"
+        "CREATE INDEX job_by_state ON job(state, ended);"
+        "INSERT INTO job VALUES (1, 'old', 1, 2, 0, 1, 1, 2, 3, '{}', NULL, NULL, NULL, '{}', NULL);"
+        "PRAGMA user_version = 1;";
+    char dir[] = "/tmp/rylagraph-test-XXXXXX", path[60], text[300], command[100], ids[2][80];
+    rg_delivery **list;
+    sqlite3 *db;
+
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/jobs.db", dir);
+    CHECK_INT(sqlite3_open(path, &db), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, before, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    rg_queue *q = rg_queue_open(&(rg_queue_options){ .path = path }, text, sizeof text);
+    CHECK(q != NULL);
+    if (!q)
+        return;
+    rg_job *j = rg_queue_get(q, "old");
+    CHECK(j && j->state == RG_JOB_DONE && !j->webhook && j->webhook_events == 0);
+    rg_job_free(j);
+    for (int i = 0; i < 2; i++) {
+        rg_queue_push_wait(q, &(rg_job_new){ .kind = RG_JOB_ENDPOINT, .request = "{}", .webhook = hook_json, .webhook_events = 1u << RG_JOB_DONE },
+                           ids[i], sizeof ids[i], NULL);
+        j = rg_queue_pull(q, 5);
+        CHECK(j && j->webhook && !strcmp(j->webhook, hook_json));
+        rg_queue_ack(q, ids[i], RG_JOB_DONE, "{}", NULL);
+        rg_job_free(j);
+    }
+    CHECK_INT(rg_queue_deliveries(q, ids[0], &list), 1);
+    const rg_delivery_attempt a = { .n = 1, .at = 5, .seconds = 0.5, .status = 204 };
+    CHECK_INT(rg_queue_delivery_tried(q, list[0], &a, "body", RG_DELIVERY_DELIVERED, 0), 0);
+    const int64_t key = list[0]->key;
+    rg_deliveries_free(list);
+    CHECK_INT(rg_queue_deliveries(q, ids[0], &list), 1);
+    CHECK_INT(list[0]->n_attempts, 1);
+    CHECK_INT(list[0]->attempts[0].status, 204);
+    CHECK_STR(list[0]->body, "body");
+    rg_deliveries_free(list);
+    CHECK_INT(rg_queue_forget(q, NULL), 0);
+    CHECK_INT(ask(path, "SELECT count(*) FROM job"), 0);
+    CHECK_INT(ask(path, "SELECT count(*) FROM attempt"), 0);
+    CHECK_INT(ask(path, "SELECT count(*) FROM delivery"), 1);
+    CHECK_INT(rg_queue_delivery_again(q, key), RG_ERR_NOT_FOUND);
+    CHECK_INT(rg_queue_deliveries(q, ids[1], &list), 1);   /* the other is still to be sent */
+    CHECK_INT(rg_queue_delivery_tried(q, list[0], &a, NULL, RG_DELIVERY_FAILED, 0), 0);
+    rg_deliveries_free(list);
+    CHECK_INT(ask(path, "SELECT count(*) FROM delivery"), 0);                  /* and goes with its end */
+    CHECK_INT(ask(path, "SELECT count(*) FROM attempt"), 0);
+    rg_queue_close(q);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    CHECK_INT(system(command), 0);
 }
