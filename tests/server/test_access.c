@@ -158,6 +158,7 @@ TEST(paths)
     CHECK(server_start(&s, 0, (const char *const[]){ "--front-end-root", www, "--multi-user", NULL }));
     snprintf(user, sizeof user, "%s/user", s.dir);
     write_text(user, "secret.txt", secret, false);      /* beside the users' own folders */
+    write_text(user, "users.json", "{\"default\": \"default\"}", false);     /* who is not in it, has no folder */
     for (size_t r = 0; r < sizeof routes / sizeof *routes; r++) {
         for (size_t i = 0; i < sizeof names / sizeof *names + 1; i++) {
             char line[700];
