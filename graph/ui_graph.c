@@ -152,6 +152,7 @@ static ui_kind kind_of(const char *class_type)
         { "Fast Groups Muter (rgthree)", UI_NOTE }, { "Fast Groups Bypasser (rgthree)", UI_NOTE },
         { "Fast Muter (rgthree)", UI_NOTE }, { "Fast Bypasser (rgthree)", UI_NOTE }, { "Fast Actions Button (rgthree)", UI_NOTE },
         { "Mute / Bypass Relay (rgthree)", UI_NOTE }, { "Mute / Bypass Repeater (rgthree)", UI_NOTE },
+        { "Anything Everywhere", UI_NOTE }, { "Anything Everywhere?", UI_NOTE }, { "Anything Everywhere3", UI_NOTE }, { "Prompts Everywhere", UI_NOTE },
         { "Random Unmuter (rgthree)", UI_NOTE }, { "Node Collector (rgthree)", UI_NOTE },
         { "Reroute", UI_REROUTE }, { "Reroute (rgthree)", UI_REROUTE }, { "PrimitiveNode", UI_PRIMITIVE },
         { "SetNode", UI_SET }, { "GetNode", UI_GET }, { "easy setNode", UI_SET }, { "easy getNode", UI_GET },
@@ -291,9 +292,9 @@ static int read_links(ui_workflow *w, ui_graph *g)
 {
     static const char *const keys[] = { "id", "origin_id", "origin_slot", "target_id", "target_slot" };
     struct json_object *list = get(g->json, "links");
-    const size_t n = list_length(list);
+    const size_t n = list_length(list), n_broadcast = list_length(get(get(g->json, "extra"), "ue_links"));
 
-    if (!(g->links = rg_calloc(n + 1, sizeof *g->links)) || !(g->link_index = json_object_new_object()))
+    if (!(g->links = rg_calloc(n + n_broadcast + 1, sizeof *g->links)) || !(g->link_index = json_object_new_object()))
         return rg_fail(w->ctx, RG_ERR_NOMEM, "no memory for a workflow");
     for (size_t i = 0; i < n; i++) {
         struct json_object *one = json_object_array_get_idx(list, i), *part[5];
@@ -314,6 +315,37 @@ static int read_links(ui_workflow *w, ui_graph *g)
         g->n_links++;
     }
     return 0;
+}
+
+/*
+ * Links without wires: what the "everywhere" nodes of cg-use-everywhere gave to inputs that were not linked when the file was saved. The
+ * extension keeps the list of them in the file; nodes must be read.
+ */
+static void add_broadcasts(ui_workflow *w, ui_graph *g)
+{
+    struct json_object *list = get(get(g->json, "extra"), "ue_links");
+
+    for (size_t i = 0; i < list_length(list); i++) {
+        struct json_object *one = json_object_array_get_idx(list, i), *inputs, *input;
+        const char *from = ui_key(w, get(one, "upstream")), *to = ui_key(w, get(one, "downstream")), *name;
+        const ui_node *node = to ? ui_find_node(g, to) : NULL;
+        const int slot = get_int(one, "downstream_slot");
+        ui_link *link = &g->links[g->n_links];
+
+        inputs = node ? get(node->json, "inputs") : NULL;
+        input = slot >= 0 && (size_t)slot < list_length(inputs) ? json_object_array_get_idx(inputs, (size_t)slot) : NULL;
+        name = get_text(input, "name");
+        if (!from || !name || !get(one, "upstream_slot"))
+            continue;
+        *link = (ui_link){ .origin = from, .origin_slot = get_int(one, "upstream_slot"), .target = to, .target_slot = slot };
+        for (int k = 0; k < node->n_inputs; k++) {
+            if (strcmp(node->inputs[k].name, name) || node->inputs[k].link)
+                continue;
+            node->inputs[k].link = link;
+            g->n_links++;
+            break;
+        }
+    }
 }
 
 static int read_nodes(ui_workflow *w, ui_graph *g)
@@ -340,6 +372,7 @@ static int read_nodes(ui_workflow *w, ui_graph *g)
         if ((ret = read_node(w, g, json, node)) < 0 || (ret = add_index(w, g->node_index, node->id, g->n_nodes - 1)) < 0)
             return ret;
     }
+    add_broadcasts(w, g);
     for (int i = 0; i < g->n_links; i++) {
         g->links[i].is_from_inputs = g->id && !strcmp(g->links[i].origin, UI_INPUT_NODE);
         g->links[i].from = ui_find_node(g, g->links[i].origin);
@@ -403,11 +436,17 @@ static int open_frame(ui_workflow *w, const ui_frame *parent, const ui_node *nod
 
 int ui_open(rg_ctx *c, struct json_object *json, ui_workflow *w)
 {
-    struct json_object *subgraphs = get(get(json, "definitions"), "subgraphs");
-    const size_t n = list_length(subgraphs) + 1;
-    int ret = 0;
+    struct json_object *subgraphs;
+    size_t n;
+    int ret;
 
     *w = (ui_workflow){ .ctx = c, .texts = json_object_new_array() };
+    if ((ret = ui_expand_groups(w, json, &w->expanded)) < 0)
+        return ret;
+    if (w->expanded)
+        json = w->expanded;
+    subgraphs = get(get(json, "definitions"), "subgraphs");
+    n = list_length(subgraphs) + 1;
     if (n > MOST_NODES)
         return rg_fail(c, RG_ERR_INVALID, "a workflow of %zu subgraphs, at most %d are read", n - 1, MOST_NODES);
     if (!w->texts || !(w->graph_index = json_object_new_object()) || !(w->graphs = rg_calloc(n, sizeof *w->graphs)))
@@ -447,6 +486,7 @@ void ui_close(ui_workflow *w)
         release_graph(&w->graphs[i]);
     rg_free(w->graphs);
     json_object_put(w->graph_index);
+    json_object_put(w->expanded);
     json_object_put(w->texts);
 }
 

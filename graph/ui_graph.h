@@ -79,6 +79,7 @@ typedef struct ui_workflow {
     struct json_object *graph_index;    /* id of a subgraph: number. Own */
     ui_frame *root;
     int64_t n_expanded;                 /* nodes of all frames */
+    struct json_object *expanded;       /* ui_expand_groups(), or NULL. Own */
     struct json_object *texts;          /* a list that holds texts made while reading (ids, types). Own */
     bool is_out_of_memory;              /* while making one of them */
 } ui_workflow;
@@ -97,9 +98,18 @@ const char *ui_key(ui_workflow *w, struct json_object *v);
 /* The link that ends at output `slot` of a subgraph, inside it; NULL: none. */
 const ui_link *ui_output_link(const ui_graph *subgraph, int slot);
 
+/* ---- ui_group.c ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * The workflow with its group nodes (extra.groupNodes) made into subgraphs: a new object that shares the rest with json, also on failure
+ * the caller's; NULL in *expanded: it has none. RG_ERR_INVALID (one inside another, too many nodes), RG_ERR_NOMEM.
+ */
+int ui_expand_groups(ui_workflow *w, struct json_object *json, struct json_object **expanded);
+
 /* ---- ui_widgets.c: values ------------------------------------------------------------------------------------------- */
 
 bool ui_is_widget(const rg_input *in);                  /* does the editor show it as a widget? */
+int ui_n_controls(const rg_input *in);                  /* widgets that it puts behind this one: what to do with a seed after a run, ... */
 int ui_read_values(ui_workflow *w, ui_node *node);      /* values from widgets_values */
 int ui_apply_primitives(ui_workflow *w, ui_graph *g);
 

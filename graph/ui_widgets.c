@@ -35,8 +35,7 @@ bool ui_is_widget(const rg_input *in)
     return false;
 }
 
-/* Widgets that the editor puts behind this one: what to do with a seed after each run; for lists, which entries to choose from too. */
-static int n_controls(const rg_input *in)
+int ui_n_controls(const rg_input *in)
 {
     const char *type = rg_input_type_name(in);
 
@@ -161,7 +160,7 @@ int ui_read_values(ui_workflow *w, ui_node *node)
             else if (default_value(in, &v))
                 ret = set_value(w, node, in->name, v);
             at++;
-            for (int i = n_controls(in); i > 0; i--) {
+            for (int i = ui_n_controls(in); i > 0; i--) {
                 while (at < n && skip[at])
                     at++;
                 at++;

@@ -54,6 +54,8 @@ TEST(ui_converted)  { check_pair("converted"); }
 TEST(ui_modes)      { check_pair("modes"); }
 TEST(ui_setget)     { check_pair("setget"); }
 TEST(ui_unknown)    { check_pair("unknown"); }
+TEST(ui_group)      { check_pair("group"); }
+TEST(ui_everywhere) { check_pair("everywhere"); }
 TEST(ui_subgraph)   { check_pair("subgraph"); }
 TEST(ui_text)       { check_pair("text"); }
 TEST(ui_beyond)     { check_pair("beyond"); }
