@@ -171,6 +171,15 @@ static char *outer_name(group *g, struct json_object *node, int index, const cha
     return rg_strdup(chosen);
 }
 
+/* A widget's: only so that it is taken. */
+static void take_name(group *g, struct json_object *node, int index, const char *name)
+{
+    char *shown = outer_name(g, node, index, name);
+
+    g->w->is_out_of_memory |= !shown;
+    rg_free(shown);
+}
+
 static struct json_object *new_link(group *g, int from, int from_slot, int to, int to_slot)
 {
     struct json_object *o = json_object_new_object();
@@ -204,8 +213,10 @@ static void add_input(group *g, struct json_object *node, int index, const char 
         new_link(g, part[0], part[1], index, slot);
     } else {
         char *shown = outer_name(g, node, index, name);
-        if (!shown)
+        if (!shown) {
+            g->w->is_out_of_memory = true;
             return;
+        }
         if (!is_shown(config_of(g, index, "input", name), true)) {
             rg_free(shown);
             return;
@@ -292,7 +303,7 @@ static void read_known(group *g, const rg_node *type, struct json_object *node, 
             } else if (take_value(g, &v)) {
                 json_object_object_add(values, in->name, json_object_get(v));
                 g->n_taken += (size_t)n_more;
-                rg_free(outer_name(g, node, index, in->name));
+                take_name(g, node, index, in->name);
             } else if (item(own, n_own)) {
                 json_object_object_add(values, in->name, json_object_get(item(own, n_own)));
             }
@@ -352,7 +363,7 @@ static void read_unknown(group *g, struct json_object *node, int index, struct j
     if (!is_later)
         take_values(g, get(node, "widgets_values"), values);
     if (!strcmp(type, "PrimitiveNode"))
-        rg_free(outer_name(g, node, index, "value"));
+        take_name(g, node, index, "value");
     for (size_t i = 0; i < list_length(list) && !(is_inside && i); i++) {
         const char *name = get_text(item(list, i), "name"), *slot_type = get_text(item(list, i), "type");
         if (get(item(list, i), "widget"))

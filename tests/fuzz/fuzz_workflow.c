@@ -5,6 +5,7 @@
 #include "graph/cache.h"
 #include "graph/forecast.h"
 #include "graph/json_text.h"
+#include "graph/ui_workflow.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -19,6 +20,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         env = rg_env_new((const char *const[]){ "/nowhere/models" }, 1, "/nowhere/input", "/nowhere/output");
         c = rg_ctx_new((rg_device){ RG_CPU, 0 }, RG_F32, NULL);
     }
+    rg_ctx_reset(c);
+    if (rg_json_parse(c, (const char *)data, size, &again) == 0 && rg_ui_is(again))
+        json_object_put(rg_ui_warnings(c, again));
+    json_object_put(again);
+    again = NULL;
     rg_ctx_reset(c);
     if (rg_prompt_parse(c, (const char *)data, size, &p) == 0) {
         const int ret = rg_prompt_validate(env, p, &answer);

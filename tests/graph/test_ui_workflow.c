@@ -307,10 +307,10 @@ TEST(ui_png_chunks)
 /* Allocation 1, 2, 3, ... fails: an error each time, nothing lost (the sanitizers watch), at last the right prompt. */
 TEST(ui_no_memory)
 {
-    static const char *const names[] = { "plain", "subgraph", "text" };
+    static const char *const names[] = { "plain", "subgraph", "text", "group", "everywhere" };
     rg_ctx *c = test_ctx();
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 5; i++) {
         struct json_object *ui, *wanted, *api = NULL;
         int ret = -1, attempt = 0;
         char path[64];
