@@ -198,10 +198,13 @@ void rg_cpu_attention(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_te
                 /* a causal head's last block is its longest: take it first */
                 const int64_t block = args->is_causal ? n_blocks - 1 - t % n_blocks : t % n_blocks;
 
+                if (rg_is_stopping(c))
+                    continue;
                 if (!run_block(&job, &w, t / n_blocks / H, t / n_blocks % H, block * job.n_queries))
                     atomic_store(&failed, true);
             }
         }
+        rg_check(c);
         if (atomic_load(&failed))
             rg_fail(c, RG_ERR_DEVICE, "oneDNN failed in an attention of %lld queries and %lld keys", (long long)N, (long long)M);
     }

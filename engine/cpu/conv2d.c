@@ -80,12 +80,15 @@ static void run_bands(rg_ctx *c, rg_tensor *out, const rg_tensor *weight, const 
                 const int i = (int)(t % n_bands);
                 const int64_t b = t / n_bands;
 
+                if (rg_is_stopping(c))
+                    continue;
                 if (!rg_dnn_run(bands[i].primitive, (const char *)x->data + (b * H + bands[i].in0) * W * C * size, packed[i]->data, bias,
                                 (char *)out->data + (b * OH + bands[i].y0) * OW * O * size,
                                 scratch + (size_t)omp_get_thread_num() * scratch_bytes))
                     atomic_store(&failed, true);
             }
         }
+        rg_check(c);
         if (atomic_load(&failed))
             rg_fail(c, RG_ERR_DEVICE, "oneDNN failed in a convolution of %lld channels to %lld", (long long)C, (long long)O);
     }

@@ -726,6 +726,30 @@ TEST(leaving_together)
     }
 }
 
+/* Not only samplers look whether somebody wants them to stop: so do decoding, and loading between two tensors. */
+TEST(cancelled_while_decoding)
+{
+    char path[120];
+
+    CHECK(start());
+    answer a = ask("POST", "/jobs", NULL,
+                   "{\"prompt\": {\"1\": {\"class_type\": \"VAELoader\", \"inputs\": {\"vae_name\": \"ae-demo.safetensors\"}}, "
+                   "\"2\": {\"class_type\": \"EmptySD3LatentImage\", \"inputs\": {\"width\": 2048, \"height\": 2048, \"batch_size\": 1}}, "
+                   "\"3\": {\"class_type\": \"VAEDecode\", \"inputs\": {\"samples\": [\"2\", 0], \"vae\": [\"1\", 0]}}, "
+                   "\"4\": {\"class_type\": \"SaveImage\", \"inputs\": {\"images\": [\"3\", 0], \"filename_prefix\": \"never\"}}}}");
+    check_status(&a, 202, a.body);
+    snprintf(path, sizeof path, "%s", header(&a, "Location"));
+    free(a.all);
+    wait_text(path, "\"class_type\": \"VAEDecode\"", true);
+    a = ask("DELETE", path, NULL, "");
+    check_status(&a, 202, "cancel while decoding");
+    free(a.all);
+    wait_for(path, "cancelled");
+    a = ask("GET", path, NULL, "");
+    CHECK(strstr(a.body, "\"outputs\": []"));
+    free(a.all);
+}
+
 TEST(timeout_and_twins)
 {
     char path[200], id[80];
