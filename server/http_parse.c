@@ -571,8 +571,7 @@ static bool split_both(const char *host, const char *origin, char host_name[256]
     if (!authority)
         return false;                   /* "null" names nobody */
     snprintf(copy, sizeof(copy), "%.*s", (int)strcspn(authority + 3, "/?#"), authority + 3);
-    char *at = strrchr(copy, '@');
-    split_host(at ? at + 1 : copy, origin_name, 256, origin_port);
+    split_host(copy, origin_name, 256, origin_port);    /* with a user's name before it, it is another one */
     split_host(host, host_name, 256, host_port);
     return *host_name && *origin_name;
 }

@@ -83,7 +83,7 @@ ON_PURPOSE = {
     "origin '127.0.0.1:x' *": "the same",
     "handshake no version": "tells the version that is spoken",
     "handshake version 12": "the same",
-    "PATCH /internal/logs/subscribe*": "the server's log is not for browsers",
+    "PATCH /internal/logs/subscribe*": "another server's log",
     "upload name '/etc/u.png'": "400 for what the client sent wrong",
     "upload name 'x'": "a folder of that name is there: the next free name",
     "upload name '.'": "400 for what the client sent wrong",
@@ -124,7 +124,12 @@ ON_PURPOSE = {
     "socket: closing": "the code that a client closes with comes back to it",
     "compressed * gzip;q=0": "a weight of 0 means: not this one",
     "compressed HEAD": "other words for the same node",
-    "GET /internal/logs*": "the server's log is not for browsers",
+    "GET /models/* with a slash": "the errors of the routes for model files say what is wrong",
+    "GET path /models/a/b": "the same",
+    "GET*/extensions": "one script more, for the web page's loaders (docs/page.md)",
+    "GET /extensions with a query": "the same",
+    "HEAD /extensions": "the same",
+    "GET /internal/logs*": "another server's log",
 }
 
 # Headers that a client may act upon. The others (Date, Server, Connection) are the HTTP library's own.
