@@ -127,9 +127,14 @@ void rg_ctx_reset(rg_ctx *c)
     c->message[0] = '\0';
 }
 
+bool rg_is_stopping(const rg_ctx *c)
+{
+    return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
+}
+
 int rg_check(rg_ctx *c)
 {
-    if (!c->error && c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed))
+    if (!c->error && rg_is_stopping(c))
         return rg_fail(c, RG_ERR_CANCELLED, "interrupted");
     return c->error;
 }

@@ -64,10 +64,7 @@ void rg_ctx_reset(rg_ctx *c);
 int rg_check(rg_ctx *c);
 
 /* Inside the loop of one long op, on any of its threads: has somebody asked to stop? Then leave out the rest, and rg_check() after it. */
-static inline bool rg_is_stopping(const rg_ctx *c)
-{
-    return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
-}
+bool rg_is_stopping(const rg_ctx *c);
 
 /* Report progress, then rg_check(). */
 int rg_report(rg_ctx *c, int64_t step, int64_t total, const rg_tensor *preview);
