@@ -1,5 +1,6 @@
 /* Analytics: batches as PostHog takes them, a host that hangs, and the events of a server by their agreed names and properties. */
 #include "server/analytics.h"
+#include "server/service_inside.h"
 #include "tests/receiver.h"
 #include "tests/server/client.h"
 
@@ -261,4 +262,44 @@ TEST(events_of_a_server)
     snprintf(path, sizeof path, "%s", s.dir);
     server_remove(&s);
     receiver_stop(&r);
+}
+
+/* A LoRA that was loaded, as the executor tells of it. */
+TEST(a_lora_that_was_loaded)
+{
+    receiver r;
+    char dir[] = "/tmp/rylagraph-test-XXXXXX", host[80], path[100], command[200];
+    const char *models[] = { dir };
+    rg_ctx *c = test_ctx();
+    rg_prompt *p = NULL;
+    struct json_object *graph = json_tokener_parse("{\"4\": {\"class_type\": \"LoraLoaderModelOnly\", \"inputs\": {\"lora_name\": \"people/anna.v2.safetensors\"}}}");
+
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(command, sizeof command, "mkdir -p %s/loras/people && head -c 1500000 /dev/zero > %s/loras/people/anna.v2.safetensors", dir, dir);
+    CHECK_INT(system(command), 0);
+    CHECK(receiver_start(&r, 0, take, NULL));
+    snprintf(host, sizeof host, "http://127.0.0.1:%d", r.port);
+    snprintf(path, sizeof path, "%s/output", dir);
+    rg_service s = { .options = { .env = rg_env_new(models, 1, dir, path) },
+                     .analytics = rg_analytics_start(&(rg_analytics_options){ .host = host, .key = "k", .flush_seconds = 0.05 }) };
+    CHECK_INT(rg_prompt_from_json(c, graph, &p), 0);
+    const rg_job job = { .id = "x", .request = "{}" };
+    const rg_event executed = { .kind = RG_EVENT_EXECUTED, .node_id = "4", .class_type = "LoraLoaderModelOnly", .seconds = 0.2504 },
+                   cached = { .kind = RG_EVENT_EXECUTED, .node_id = "4", .class_type = "LoraLoaderModelOnly", .is_cached = true };
+    analytics_on_job(&s, &(rg_job_event){ .kind = RG_JOB_EVENT_RUN, .job = &job, .prompt = p, .e = &cached });
+    analytics_on_job(&s, &(rg_job_event){ .kind = RG_JOB_EVENT_RUN, .job = &job, .prompt = p, .e = &executed });
+    rg_analytics_stop(s.analytics);
+    struct json_object *all = events_of(&r), *e = event_named(all, "modal_lora_loaded", 0);
+    CHECK_INT(json_object_array_length(all), 1);
+    CHECK_STR(property(e, "lora_id"), "anna.v2");
+    CHECK_STR(property(e, "lora_size_mb"), "1.5");
+    CHECK_STR(property(e, "load_time_ms"), "250");
+    json_object_put(all);
+    rg_prompt_free(p);
+    json_object_put(graph);
+    rg_env_free(s.options.env);
+    rg_ctx_free(c);
+    receiver_stop(&r);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    CHECK_INT(system(command), 0);
 }
