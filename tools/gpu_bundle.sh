@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 architecture=${1:-90a-real} folder=${2:-gpu-bundle} build=build-gpu
-tests=(test_ops test_torch test_flux test_text_models test_vae test_samplers test_upload test_captured test_demo_pictures)
+tests=(test_ops test_torch test_flux test_text_models test_vae test_samplers test_upload test_captured test_residency test_demo_pictures)
 
 cmake -B $build -G Ninja -DRG_CUDA=ON "-DRG_CUDA_ARCHITECTURES=$architecture" > /dev/null
 ninja -C $build rylagraph rylagraph_cuda "${tests[@]}" >&2

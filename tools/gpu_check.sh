@@ -56,6 +56,7 @@ cuda_test vae 60 test_vae
 cuda_test samplers 30 test_samplers
 cuda_test upload 30 test_upload
 cuda_test graphs 30 test_captured
+cuda_test residency 30 test_residency
 RG_TEST_DEVICE=cuda RG_PROGRAM="$build/rylagraph" step pictures 90 "$build/test_demo_pictures"
 
 echo "== the same bytes: two runs, with CUDA graphs and without"
@@ -72,10 +73,11 @@ export build out
 for dtype in f32 bf16; do step "same_$dtype" 40 bash -c "same $dtype"; done
 
 echo "== times"
-model() { step "bench_$1" "$2" "$build/rylagraph" bench model "${@:3}" --device cuda; tail -n 2 "$out/bench_$1.log"; }
+model() { step "bench_$1" "$2" "$build/rylagraph" bench model "${@:3}" --device cuda; tail -n 2 "$out/bench_$1.log" 2>/dev/null; }
 model flux 120 flux-dev --runs 8
 RG_GRAPHS=0 model flux_without_graphs 100 flux-dev --runs 5
 model flux_fp8 100 flux-dev --weights fp8 --runs 5
+model flux_in_8G 100 flux-dev --vram-budget 8G --runs 3
 model t5 60 t5xxl --dtype bf16
 model t5_f32 60 t5xxl --dtype f32
 model clip 30 clip_l

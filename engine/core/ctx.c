@@ -217,6 +217,12 @@ void rg_ctx_set_limit(rg_ctx *c, size_t nbytes)
     rg_pool_set_limit(c->pool, nbytes);
 }
 
+void rg_ctx_set_budget(rg_ctx *c, size_t nbytes)
+{
+    rg_pool_set_limit(c->pool, nbytes);
+    c->weight_budget = c->ops->streams_weights ? nbytes / 8 * 5 : 0;
+}
+
 void rg_ctx_trim(rg_ctx *c)
 {
     if (c->captures)                    /* they hold blocks, and their model */

@@ -30,6 +30,7 @@ struct rg_ctx {
     struct rg_pool *pool;               /* where tensors on this device take their bytes from */
     rg_dtype compute_dtype;             /* what models compute in: RG_F32, RG_BF16 or RG_F16 */
 
+    size_t weight_budget;               /* bytes of tensors beyond which linear weights stay on the host and are streamed; 0: none do */
     int error;                          /* first failure, 0 while all is well */
     char message[1024];                 /* its text */
 
@@ -91,6 +92,12 @@ void rg_ctx_reset_peak(rg_ctx *c);
 
 /* Most bytes that may be taken at once, 0: as many as there are. Beyond it tensors fail with RG_ERR_NOMEM, as on a small machine. */
 void rg_ctx_set_limit(rg_ctx *c, size_t nbytes);
+
+/*
+ * Keep to nbytes of the device's memory: that is the limit, five eighths of it may be weights, and the rest of them come from the host as they are
+ * wanted, where the device can do so (a GPU); elsewhere it is the limit alone. Before models are loaded. 0: as much as there is.
+ */
+void rg_ctx_set_budget(rg_ctx *c, size_t nbytes);
 
 /* Give cached free blocks back to the system. */
 void rg_ctx_trim(rg_ctx *c);

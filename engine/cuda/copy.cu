@@ -178,14 +178,14 @@ static void copy_from_host(rg_ctx *c, rg_tensor *out, const rg_tensor *x)
         return;
     }
     if (is_dense && out->dtype == x->dtype && is_flat(walk_of(out, x, NULL))) {     /* a weight: straight to where it stays */
-        rg_cuda_upload(c, out->data, x->data, n_bytes);
+        rg_cuda_upload(c, (cudaStream_t)c->stream, out->data, x->data, n_bytes);
         rg_cuda_check(c, "copy to the GPU");
         return;
     }
     const int s = rg_scope_begin(c);
     void *staged = rg_cuda_scratch(c, n_bytes);
     if (staged) {
-        rg_cuda_upload(c, staged, packed ? packed : x->data, n_bytes);      /* has read the bytes: packed may go */
+        rg_cuda_upload(c, (cudaStream_t)c->stream, staged, packed ? packed : x->data, n_bytes);      /* has read the bytes: packed may go */
         if (rg_cuda_check(c, "copy to the GPU"))
             copy_on_device(c, x, { out->data, out->dtype, out->stride }, { staged, x->dtype, must_pack ? packed_stride : x->stride }, !is_constant);
     }

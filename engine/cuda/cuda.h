@@ -24,6 +24,7 @@ typedef struct rg_cuda_state {
     struct conv_plan *conv_plans;       /* conv2d.c */
     struct { void *data; cudaEvent_t is_free; } stages[4];      /* pinned, RG_CUDA_STAGE_BYTES each; upload.c */
     int next_stage;
+    struct weight_stream *weight_stream;        /* stream.c; NULL: every weight is on the device */
     bool must_sync;                     /* RG_SYNC=1: wait after each launch, so that an error names its op */
 } rg_cuda_state;
 enum { RG_CUDA_WORKSPACE = 64 << 20, RG_CUDA_STAGES = 4, RG_CUDA_STAGE_BYTES = 16 << 20 };
@@ -73,9 +74,17 @@ void rg_cuda_interpolate(rg_ctx *c, rg_tensor *out, const rg_tensor *x, rg_inter
 void rg_cuda_flash(rg_ctx *c, rg_tensor *out, const rg_tensor *q, const rg_tensor *k, const rg_tensor *v, const rg_tensor *bias,
                    const rg_attention_args *args);
 
-/* n bytes of pageable host memory to the device, on c's stream; they have been read when it returns. The caller checks (upload.c). */
-void rg_cuda_upload(rg_ctx *c, void *to, const void *from, size_t n);
+/* n bytes of pageable host memory to the device; they have been read when it returns. The caller checks (upload.c). */
+void rg_cuda_upload(rg_ctx *c, cudaStream_t stream, void *to, const void *from, size_t n);
 void rg_cuda_upload_release(rg_cuda_state *s);
+
+/*
+ * A weight that lies on the host, on the device for the product that is asked for next; NULL, latched, if it cannot be. Call done once that
+ * product has been launched (stream.c).
+ */
+const void *rg_cuda_stream_weight(rg_ctx *c, const void *host, size_t n);
+void rg_cuda_stream_done(rg_ctx *c);
+void rg_cuda_stream_release(rg_cuda_state *s);
 
 /* Recording and replaying (capture.c): the backend's rows of these names. */
 bool rg_cuda_capture_begin(rg_ctx *c);

@@ -48,6 +48,7 @@ static void ctx_release(rg_ctx *c)
     rg_cuda_product_release(s);
     rg_cuda_conv2d_release(s);
     rg_cuda_attention_release(s);
+    rg_cuda_stream_release(s);
     rg_cuda_upload_release(s);
     if (s->dnn)
         cudnnDestroy(s->dnn);
@@ -147,6 +148,7 @@ static bool describe(int index, rg_device_info *out)
 static const rg_backend backend = {
     .name = "cuda",
     .writes_strided = true,
+    .streams_weights = true,
     .copy = rg_cuda_copy,
     .binary = rg_cuda_binary,
     .affine = rg_cuda_affine,

@@ -49,7 +49,13 @@ void rg_cuda_linear(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const 
         if (!c->error)
             rg_cuda_finish(c, out, out, w->bias, unary_kind);
     } else {
-        const void *weight = rg_cuda_rows(c, w->weight, x->dtype), *bias = NULL;
+        rg_tensor on_device = *w->weight;       /* a header of this call alone */
+        const bool is_streamed = w->weight->device.type == RG_CPU;
+        if (is_streamed) {
+            on_device.data = (void *)rg_cuda_stream_weight(c, w->weight->data, rg_nbytes(w->weight));
+            on_device.device = c->device;
+        }
+        const void *weight = on_device.data ? rg_cuda_rows(c, &on_device, x->dtype) : NULL, *bias = NULL;
         const float *scale = w->scale ? (const float *)w->scale->data : NULL;
         const bool must_round = sums == out;    /* a float32 result takes a bias of x's type in no epilogue: it is added after */
         if (w->bias && must_round) {
@@ -65,6 +71,8 @@ void rg_cuda_linear(rg_ctx *c, rg_tensor *out, const rg_linear_weight *w, const 
             if (rg_cuda_product_run(c, &p, sums->data, x->data, weight, NULL, scale))
                 rg_cuda_finish(c, out, sums, w->bias, unary_kind);
         }
+        if (is_streamed)
+            rg_cuda_stream_done(c);
     }
     rg_scope_end(c, s, NULL);
     rg_cuda_check(c, "linear");

@@ -35,10 +35,9 @@ void rg_cuda_upload_release(rg_cuda_state *s)
     }
 }
 
-void rg_cuda_upload(rg_ctx *c, void *to, const void *from, size_t n)
+void rg_cuda_upload(rg_ctx *c, cudaStream_t stream, void *to, const void *from, size_t n)
 {
     rg_cuda_state *s = rg_cuda_state_of(c);
-    const cudaStream_t stream = (cudaStream_t)c->stream;
 
     if (n < RG_CUDA_STAGE_BYTES / 4 || !make_buffers(s)) {
         cudaMemcpyAsync(to, from, n, cudaMemcpyHostToDevice, stream);

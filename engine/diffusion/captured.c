@@ -68,7 +68,7 @@ static bool can_capture(rg_ctx *c)
             return false;               /* without memory for it, as it always was */
         c->captures_free = captures_free;
         s = getenv("RG_GRAPHS");
-        c->captures->is_off = (s && !strcmp(s, "0")) || rg_is_profiling();
+        c->captures->is_off = (s && !strcmp(s, "0")) || rg_is_profiling() || c->weight_budget;
     }
     return !c->captures->is_off;
 }

@@ -33,6 +33,9 @@ typedef struct rg_backend {
      */
     bool writes_strided;
 
+    /* True if the row linear takes weights that lie on the host (row-major), as those do for which c->weight_budget has no room. */
+    bool streams_weights;
+
     void (*copy)(rg_ctx *c, rg_tensor *out, const rg_tensor *x);    /* any dtype and strides to any; shapes equal */
     void (*binary)(rg_ctx *c, rg_tensor *out, const rg_tensor *a, const rg_tensor *b, rg_binary_kind kind);  /* a, b expanded to out's shape */
     void (*affine)(rg_ctx *c, rg_tensor *out, const rg_tensor *x, float scale, float shift);

@@ -74,7 +74,10 @@ static rg_tensor *linear(rg_ctx *c, rg_tensor *dst, const rg_linear_weight *w, c
 {
     int64_t shape[RG_MAX_DIMS];
 
-    if (!RG_READY(c, "linear", 2, x, w->weight, w->bias, w->scale, dst) || !rg_op_float(c, "linear", x) ||
+    const bool is_streamed = c && w->weight && w->weight->device.type == RG_CPU && c->device.type != RG_CPU && c->ops->streams_weights &&
+                             rg_is_contiguous(w->weight);
+
+    if (!RG_READY(c, "linear", 2, x, is_streamed ? x : w->weight, w->bias, w->scale, dst) || !rg_op_float(c, "linear", x) ||
         !rg_op_float(c, "linear", w->weight))
         return NULL;
     if (w->weight->n_dims != 2 || x->n_dims < 1 || rg_dim(x, -1) != w->weight->shape[1])

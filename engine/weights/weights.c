@@ -216,8 +216,20 @@ static int hold(rg_ctx *c, rg_weights *w, rg_tensor *t)
     return 0;
 }
 
+/*
+ * A linear weight that the budget has no room for stays in the mapped file, and comes when it is wanted; only as it lies there. Text encoders, which
+ * run once a prompt, take no more than half of it: the rest is the denoiser's.
+ */
+static bool stays_on_host(const rg_ctx *c, const rg_weights *w, const rg_safetensors_entry *e, rg_dtype storage, rg_dtype dtype)
+{
+    const bool is_text = w->options.compute_dtype == RG_F32 && c->compute_dtype != RG_F32;
+
+    return c->weight_budget && rg_ctx_bytes(c) + e->nbytes > (is_text ? c->weight_budget / 2 : c->weight_budget) &&
+           (storage == RG_N_DTYPES || storage == e->dtype) && (dtype == RG_N_DTYPES || dtype == e->dtype);
+}
+
 /* The tensor of an entry, rounded to `storage`, then as `dtype` (RG_N_DTYPES: as it is), on c's device, held by w. */
-static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dtype storage, rg_dtype dtype, const rg_tensor **out)
+static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dtype storage, rg_dtype dtype, bool is_host, const rg_tensor **out)
 {
     const int scope = rg_scope_begin(c), n_threads = omp_get_max_threads();
     rg_tensor *t = rg_safetensors_tensor(c, w->file, e);
@@ -227,10 +239,11 @@ static int bring(rg_ctx *c, rg_weights *w, const rg_safetensors_entry *e, rg_dty
         omp_set_num_threads(1);
     if (t)
         t = rg_tensor_adopt(c, t);
-    t = rg_to_device(c, t, c->device);
-    if (is_float(e->dtype) && storage != RG_N_DTYPES)
+    if (!is_host)
+        t = rg_to_device(c, t, c->device);
+    if (!is_host && is_float(e->dtype) && storage != RG_N_DTYPES)
         t = rg_to(c, t, storage);
-    if (dtype != RG_N_DTYPES)
+    if (!is_host && dtype != RG_N_DTYPES)
         t = rg_to(c, t, dtype);
     if (t && hold(c, w, t) == 0) {
         w->n_bytes += rg_nbytes(t);
@@ -287,7 +300,10 @@ static int load_tensor(rg_ctx *c, rg_weights *w, const char *name, const rg_weig
     if (!is_float(e->dtype))
         return rg_fail(c, RG_ERR_DTYPE, "%s: tensor %s%s holds %s, wanted floating point", w->path, w->prefix, name, e->dtype_name);
     w->is_used[index] = 1;
-    return bring(c, w, e, row->kind == RG_W_KIND_LINEAR ? linear_storage(w) : w->options.storage_dtype, dtype, out);
+    const rg_dtype storage = row->kind == RG_W_KIND_LINEAR ? linear_storage(w) : w->options.storage_dtype;
+    const bool is_matrix = row->kind == RG_W_KIND_LINEAR && e->n_dims == 2;
+
+    return bring(c, w, e, storage, dtype, is_matrix && stays_on_host(c, w, e, storage, dtype), out);
 }
 
 /* ComfyUI's scaled fp8: X.scale_weight multiplies the weight; X.scale_input only serves fp8 products, which we do not do. */
@@ -306,7 +322,7 @@ static int load_scale(rg_ctx *c, rg_weights *w, const char *stem, const char *na
     w->is_used[index] = 1;
     if (!is_float(e->dtype) || e->nbytes != rg_dtype_size(e->dtype))
         return rg_fail(c, RG_ERR_SHAPE, "%s: tensor %s%s should be one number", w->path, w->prefix, full);
-    return bring(c, w, e, RG_N_DTYPES, RG_F32, out);
+    return bring(c, w, e, RG_N_DTYPES, RG_F32, false, out);
 }
 
 static int load_row(rg_ctx *c, rg_weights *w, const char *stem, const rg_weight_row *row)

@@ -38,6 +38,7 @@ typedef struct rg_cli_options {
     int n_params;
     const char *input, *output;         /* "input", "output" by default */
     const char *device, *dtype;         /* "auto" by default */
+    const char *budget;                 /* --vram-budget, or NULL */
     const char *trace;                  /* a file for chrome://tracing (engine/ops/profile.h), or NULL */
     int threads;                        /* 0: all cores */
     bool json, markdown, quiet, help, disable_metadata;

@@ -45,6 +45,7 @@ static const option table[] = {
     { "--device", TEXT, offsetof(rg_cli_options, device) },
     { "--dtype", TEXT, offsetof(rg_cli_options, dtype) },
     { "--threads", NUMBER, offsetof(rg_cli_options, threads) },
+    { "--vram-budget", TEXT, offsetof(rg_cli_options, budget) },
     { "--trace", TEXT, offsetof(rg_cli_options, trace) },
     { "--json", FLAG, offsetof(rg_cli_options, json) },
     { "--markdown", FLAG, offsetof(rg_cli_options, markdown) },
@@ -261,8 +262,22 @@ rg_env *rg_cli_env(const rg_cli_options *o)
     return env;
 }
 
+/* "8G", "500M", "100000": bytes, in thousands, as files are told. */
+static bool size_of(const char *text, size_t *out)
+{
+    char *end;
+    const double n = strtod(text, &end);
+    const double unit = *end == 'G' || *end == 'g' ? 1e9 : *end == 'M' || *end == 'm' ? 1e6 : *end == 'K' || *end == 'k' ? 1e3 : 1;
+
+    if (end == text || !(n > 0) || n * unit > 1e15 || (*end && unit > 1 ? end[1] : *end) != '\0')
+        return false;
+    *out = (size_t)(n * unit);
+    return true;
+}
+
 rg_ctx *rg_cli_ctx(const rg_cli_options *o)
 {
+    size_t budget = 0;
     rg_device device = { RG_CPU, 0 };
     rg_dtype dtype = RG_F32;            /* ComfyUI computes in float32 on a CPU: the same picture */
     int error = 0;
@@ -294,6 +309,10 @@ rg_ctx *rg_cli_ctx(const rg_cli_options *o)
         rg_cli_say("--dtype wants auto, f32, f16 or bf16, not \"%s\"", o->dtype);
         return NULL;
     }
+    if (o->budget && !size_of(o->budget, &budget)) {
+        rg_cli_say("--vram-budget wants a size as in 8G or 500M, not \"%s\"", o->budget);
+        return NULL;
+    }
     if (o->trace && rg_trace_open(o->trace) < 0) {
         rg_cli_say("--trace %s: cannot be written: %s", o->trace, strerror(errno));
         return NULL;
@@ -303,7 +322,9 @@ rg_ctx *rg_cli_ctx(const rg_cli_options *o)
         rg_cli_say("--device %s: this program or this machine has no NVIDIA GPU to run on", o->device);
     else if (!c)
         rg_cli_say("--device %s: %s", o->device, rg_error_text(error));
-    if (c && device.type == RG_CPU)
+    if (c && o->budget)
+        rg_ctx_set_budget(c, budget);
+    else if (c && device.type == RG_CPU)
         rg_ctx_set_limit(c, rg_available_bytes() / 20 * 19);   /* an error with the numbers, not a killed process */
     return c;
 }

@@ -21,11 +21,12 @@
 static const char usage[] =
     "usage: rylagraph run FILE... [--set NODE.INPUT=VALUE]... [--models DIR]... [--input DIR] [--output DIR]\n"
     "                     [--device auto|cpu|cuda[:N]] [--dtype auto|f32|f16|bf16] [--threads N]\n"
-    "                     [--nodes FILE.so]... [--disable-metadata] [--json] [--quiet]\n"
+    "                     [--nodes FILE.so]... [--vram-budget 8G] [--trace FILE] [--disable-metadata] [--json] [--quiet]\n"
     "       rylagraph run NAME --prompt \"...\" [--PARAM VALUE]...\n"
     "\n"
     "Runs ComfyUI workflows (API form, as the editor saves them, or pictures that carry one), or a template of\n"
     "workflows/ by name. Prints the path of each file it wrote.\n"
+    "--vram-budget keeps to so much of a GPU's memory: weights beyond it are streamed. --trace writes what chrome://tracing reads.\n"
     "The same --set given several times runs once per value. Exit code: 0 done, 1 execution failed, 2 workflow or\n"
     "command line wrong, 130 interrupted.\n";
 
