@@ -43,6 +43,7 @@ ln -s "$models/vae/ae-demo.safetensors" "$work/models/vae/ae.safetensors"
 serve() {
     local dir=$1 port=$2
     shift 2
+    : > "$dir.log"
     "$build/rylagraph" serve --base-directory "$dir" --models "$work/models" --models "$models" --port "$port" "$@" 2> "$dir.log" &
     echo $! >> "$work/pids"             # a file: some are started in a subshell
     for _ in $(seq 200); do

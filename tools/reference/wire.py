@@ -121,6 +121,7 @@ ON_PURPOSE = {
     "prompt graph text for a link": "a constant for a socket is found before running",
     "history of graph text for a link": "the same",
     "history of graph more inputs": "an input that the node does not have: our own words, and what was cached counts as cached",
+    "socket: an error": "values and kinds of errors by our own names, without the hidden inputs",
     "socket: closing": "the code that a client closes with comes back to it",
     "compressed * gzip;q=0": "a weight of 0 means: not this one",
     "compressed HEAD": "other words for the same node",
