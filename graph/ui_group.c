@@ -317,7 +317,8 @@ static void read_known(group *g, const rg_node *type, struct json_object *node, 
         }
     }
     /* by their place in the node's list, as JavaScript sorts numbers: as texts */
-    qsort(g->later + first_later, (size_t)(g->n_later - first_later), sizeof *g->later, by_slot_text);
+    if (g->n_later > first_later)
+        qsort(g->later + first_later, (size_t)(g->n_later - first_later), sizeof *g->later, by_slot_text);
     json_object_object_add(made, "widgets_values", values);
 }
 
