@@ -65,7 +65,7 @@ static const route_doc route_docs[] = {
     { "GET", "/models", "models", "Model folders", "details:integer", NULL, "json", NULL, 0 },
     { "GET", "/models/{folder}", "models", "Files of a model folder", "details:integer", NULL, "json", "404", 0 },
     { "GET", "/models/{folder}/{name}", "models", "One model file: size, digest, what it holds; HEAD: how far an upload is", NULL, NULL, "json", "404", 0 },
-    { "PUT", "/models/{folder}/{name}", "models", "Upload a model file, or go on with it (docs/models-over-http.md)", "overwrite", "file", "json",
+    { "PUT", "/models/{folder}/{name}", "models", "Upload a model file, or go on with it (docs/model-files.md)", "overwrite", "file", "json",
       "400 403 404 409 411 413 422 503 507", 201 },
     { "DELETE", "/models/{folder}/{name}", "models", "Delete a model file or a partial upload", NULL, NULL, "json", "403 404 409", 0 },
     { "GET", "/experiment/models/preview/{folder}/{path_index}/{filename}", "models", "A model's picture", NULL, NULL, "file", "404", 0 },
