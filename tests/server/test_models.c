@@ -25,7 +25,7 @@ static char *make_model(size_t n_data, unsigned seed, size_t *n_bytes)
     *n_bytes = 8 + (size_t)n + n_data;
     bytes = malloc(*n_bytes);
     for (int i = 0; i < 8; i++)
-        bytes[i] = (char)(n >> 8 * i);
+        bytes[i] = (char)((uint64_t)n >> 8 * i);
     memcpy(bytes + 8, header, (size_t)n);
     for (size_t i = 0; i < n_data; i++)
         bytes[8 + (size_t)n + i] = (char)((seed = seed * 1664525u + 1013904223u) >> 24);
