@@ -37,6 +37,9 @@ static const char *module(void)
 
 TEST(pictures_are_the_cpus)
 {
+#ifdef __SANITIZE_ADDRESS__
+    SKIP("four minutes under the address sanitizer; test_ops has had every kernel under it");
+#endif
     const char *program = program_path(), *folder = program_folder();
     rg_ctx *c = test_ctx();
 

@@ -52,7 +52,8 @@ TEST(long_run)
     answer_free(&a);
     free(body);
     bool is_over = false;
-    for (char *text; (text = ws_read(ws, &opcode, &n)); free(text)) {
+    bool is_last = false;
+    for (char *text; !is_last && (text = ws_read(ws, &opcode, &n)); free(text)) {
         if (is_type(text, "progress_state")) {
             n_states++;
             n_bytes += n;
@@ -62,8 +63,7 @@ TEST(long_run)
         }
         is_over |= is_type(text, "execution_success");
         n_executing += is_type(text, "executing");
-        if (is_type(text, "executing") && strstr(text, "\"node\": null"))
-            break;
+        is_last = is_type(text, "executing") && strstr(text, "\"node\": null");
     }
     CHECK_INT(n_executing, N_NODES + 1);        /* of these none is left out */
     CHECK(n_states >= 2 && n_states < 2 * N_NODES);
@@ -102,11 +102,11 @@ TEST(late_state)
     if (a.status != 200)
         test_fail(__FILE__, __LINE__, "%d %.300s", a.status, a.body);
     answer_free(&a);
-    for (char *text; (text = ws_read(ws, &opcode, &n)); free(text)) {
+    bool is_last = false;
+    for (char *text; !is_last && (text = ws_read(ws, &opcode, &n)); free(text)) {
         const char *at = is_type(text, "progress_state") ? strstr(text, "\"slow\": {") : NULL;
         is_shown |= at && strstr(at, "\"state\": \"running\"");
-        if (is_type(text, "executing") && strstr(text, "\"node\": null"))
-            break;
+        is_last = is_type(text, "executing") && strstr(text, "\"node\": null");
     }
     CHECK(is_shown);
     free(more);

@@ -60,7 +60,7 @@ struct fiber {
 };
 
 static place scheduler;
-static std::vector<fiber *> fibers;
+static std::vector<fiber *> &fibers = *new std::vector<fiber *>;    /* for the life of the process */
 static fiber *current;
 static const std::function<void()> *kernel;
 static int n_threads, next_thread;
