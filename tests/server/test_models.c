@@ -552,6 +552,8 @@ TEST(memory_stays_small)
 
 TEST(folders_that_cannot_be_written_to)
 {
+    if (access("/sys/kernel", F_OK) != 0)
+        SKIP("no /sys here, where not even root makes folders");
     MAKE(s, "--models", "/sys",);
     size_t n;
     char *bytes = make_model(100, 1, &n);
